@@ -1,0 +1,122 @@
+"""Options of the commands that belong to no algorithm: where to write, how, and what to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webbalign.core.options import Options, opt
+
+__all__ = [
+    "AssociationOptions",
+    "ExecutionOptions",
+    "MaskFileOptions",
+    "PipelineOutputOptions",
+    "PlanOptions",
+    "StepHooks",
+    "StepOutputOptions",
+    "TerminalOptions",
+]
+
+
+@dataclass(frozen=True)
+class StepHooks(Options):
+    """What every step understands, alone or within a pipeline."""
+
+    skip: bool = opt(False, "Leave the step out.")
+    pre_hooks: tuple[str, ...] = opt(
+        (), "Function, step or shell command that is run on the input before the step."
+    )
+    post_hooks: tuple[str, ...] = opt(
+        (), "Function, step or shell command that is run on the result after the step."
+    )
+
+
+@dataclass(frozen=True)
+class PipelineOutputOptions(Options):
+    """Where a pipeline writes and which parameters it takes."""
+
+    output_dir: str = opt(".", "Folder for the products; made if it is missing.")
+    overwrite: bool = opt(True, "Replace products that exist; an input is never replaced.")
+    profile: str = opt(
+        "default",
+        "Set of defaults: our own, or those that reproduce jwst 3.0.0.",
+        choices=("default", "jwst"),
+    )
+    config_file: str | None = opt(None, "Parameter file (ASDF) to take options from.")
+    save_parameters: str | None = opt(
+        None, "Write the parameters of this run into this file (ASDF)."
+    )
+
+
+@dataclass(frozen=True)
+class StepOutputOptions(PipelineOutputOptions):
+    """Where a single step writes."""
+
+    output_file: str | None = opt(
+        None, "Name of the product, instead of the one made from the input's name."
+    )
+    suffix: str | None = opt(None, "Suffix of the product's name, instead of the step's own.")
+
+
+@dataclass(frozen=True)
+class ExecutionOptions(Options):
+    """Where the work is done."""
+
+    executor: str = opt(
+        "serial",
+        "Where the work is done; dask needs the extra 'dask'.",
+        choices=("serial", "threads", "processes", "dask"),
+    )
+    workers: int | None = opt(None, "Number of threads or processes; none: one per core.", min=1)
+    strict: bool = opt(False, "End with status 1, not 3, if some image was not aligned.")
+
+
+@dataclass(frozen=True)
+class PlanOptions(Options):
+    """The look ahead."""
+
+    dry_run: bool = opt(
+        False, "Say members, masks, sizes, memory and disk that the run will take; do nothing."
+    )
+
+
+@dataclass(frozen=True)
+class TerminalOptions(Options):
+    """What is said while the command runs."""
+
+    quiet: bool = opt(False, "Say nothing but errors.")
+    verbose: bool = opt(False, "Say everything that the steps and libraries log.")
+    debug: bool = opt(False, "Say also what is of use to developers, with tracebacks.")
+    log_file: str | None = opt(None, "Write the whole log into this file as well.")
+
+
+@dataclass(frozen=True)
+class AssociationOptions(Options):
+    """What an association is called."""
+
+    output: str | None = opt(None, "File to write; none: print the association.")
+    product_name: str | None = opt(
+        None, "Name of the product; none: made from the exposures' keywords."
+    )
+    asn_id: str = opt("a3001", "Association identifier, which becomes part of the file names.")
+
+
+@dataclass(frozen=True)
+class MaskFileOptions(Options):
+    """What a PSFMASK file holds."""
+
+    output: str | None = opt(None, "File to write; needed.")
+    like: str | None = opt(
+        None, "Exposure whose instrument, filter, coronagraph, subarray and size the mask serves."
+    )
+    radius: float | None = opt(
+        None, "Radius in pixels of the central hole, within which the weight is 0.", min=0
+    )
+    from_image: str | None = opt(
+        None, "FITS image of weights (1 used, 0 ignored) to take instead of a hole."
+    )
+    center: tuple[float, ...] | None = opt(
+        None, "Centre x, y of the hole (0-based pixels); none: the known mask position.", length=2
+    )
+    description: str | None = opt(None, "Text for the keyword DESCRIP.")
+    author: str | None = opt(None, "Text for the keyword AUTHOR.")

@@ -1,0 +1,98 @@
+"""The commands that make or check files: asn, psfmask, simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from webbalign.cli.commands import Command
+from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.parser import Parsed
+from webbalign.cli.terminal import Terminal
+
+__all__ = ["run_asn", "run_psfmask_check", "run_psfmask_make", "run_simulate"]
+
+
+def run_asn(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write (or print) the association of the files."""
+    import json
+
+    from webbalign.products.associations import make_association
+
+    options = options_of(parsed, "product_name", "asn_id")
+    output = parsed.get("output")
+    folder = None if output is None else Path(output).parent
+    association = make_association(parsed.positionals, folder=folder, **options)
+    text = json.dumps(association, indent=2)
+    if output is None:
+        print(text)
+        return ExitStatus.OK
+    from webbalign.products.atomic import atomic_path
+
+    with atomic_path(output) as temporary:
+        temporary.write_text(f"{text}\n")
+    roles = [member["exptype"] for member in association["products"][0]["members"]]
+    terminal.say(f"{output}: {roles.count('science')} science, {roles.count('psf')} psf members")
+    return ExitStatus.OK
+
+
+def run_simulate(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write a simulated sequence."""
+    from webbalign.simulate import CoronSimulation, simulate_coron3
+
+    names = (target[0] for target in parsed.values)
+    options = CoronSimulation.from_mapping(options_of(parsed, *names))
+    progress = terminal.progress()
+    counted = 0
+
+    def count(done: int, total: int, text: str) -> None:
+        nonlocal counted
+        if counted == 0:
+            progress.start("simulate", total)
+        progress.advance(done - counted)
+        counted = done
+
+    result = simulate_coron3(parsed.positionals[0], options, progress=count)
+    terminal.close()
+    terminal.say(
+        f"{result.association}: {len(result.science)} science, {len(result.psf)} psf members"
+    )
+    terminal.say(f"{result.truth}: what was put in")
+    return ExitStatus.OK
+
+
+def run_psfmask_make(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write a PSFMASK file."""
+    if parsed.get("output") is None:
+        raise UsageError("webbalign psfmask make needs --output FILE")
+    from webbalign.products.references import make_psfmask
+
+    make_psfmask(**options_of(parsed, *(target[0] for target in parsed.values)))
+    terminal.say(parsed.get("output"))
+    return ExitStatus.OK
+
+
+def run_psfmask_check(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Say what is wrong with PSFMASK files; the status tells whether anything is."""
+    from webbalign.products.references import check_psfmask
+
+    status = ExitStatus.OK
+    for name in parsed.positionals:
+        problems = check_psfmask(name)
+        for problem in problems:
+            print(f"{name}: {problem}")
+        if problems:
+            status = ExitStatus.ERROR
+        else:
+            terminal.say(f"{name}: a valid PSFMASK")
+    return status
+
+
+def options_of(parsed: Parsed, *names: str) -> dict[str, Any]:
+    """Return the values the user wrote for these options; what was not written is absent."""
+    terminal = ("quiet", "verbose", "debug", "log_file")
+    return {
+        name: parsed.get(name)
+        for name in names
+        if (name,) in parsed.values and name not in terminal
+    }

@@ -1,0 +1,151 @@
+"""What the user sees while a command runs: log messages and progress.
+
+On a terminal both are drawn by rich; elsewhere they are plain lines, never wrapped or coloured.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from webbalign.execution import NullProgress, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Terminal"]
+
+_FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class Terminal:
+    """Logging and progress of one command; a context manager that puts back what it changed.
+
+    Attributes
+    ----------
+    quiet : bool
+        Whether only errors are said.
+    console : rich.console.Console or None
+        None when standard error is not a terminal.
+    """
+
+    def __init__(self, *, quiet: bool, console: Console | None) -> None:
+        self.quiet = quiet
+        self.console = console
+        self._progress = ExitStack()
+        self._logging = ExitStack()
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        debug: bool = False,
+        log_file: str | None,
+    ) -> Self:
+        """Set up logging to standard error and, if wanted, to a file.
+
+        By default our own messages from INFO on are shown, others from ERROR on: libraries warn
+        of much that concerns no user. `verbose` shows all from INFO on.
+        """
+        console = None
+        if sys.stderr.isatty() and not quiet:
+            from rich.console import Console
+
+            console = Console(stderr=True, highlight=False, markup=False)
+        terminal = cls(quiet=quiet, console=console)
+        shown = _stream_handler(console)
+        shown.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
+        if not (verbose or debug):
+            shown.addFilter(_ours_or_error)
+        terminal._install(shown)
+        if log_file is not None:
+            written = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+            written.setFormatter(logging.Formatter(_FILE_FORMAT))
+            terminal._install(written)
+        return terminal
+
+    def progress(self) -> Progress:
+        """Return the listener that shows the progress of the pipeline's steps."""
+        if self.quiet:
+            return NullProgress()
+        if self.console is None:
+            from webbalign.cli.progress import PlainProgress
+
+            return PlainProgress(sys.stderr)
+        from webbalign.cli.progress import BarProgress
+
+        bars = BarProgress(self.console)
+        self._progress.callback(bars.close)
+        return bars
+
+    def say(self, text: str) -> None:
+        """Print a result on standard output."""
+        if not self.quiet:
+            print(text)
+
+    def close(self) -> None:
+        """End the progress display and flush the log, so that what follows stands below them."""
+        with suppress(ValueError):
+            sys.stdout.flush()
+        self._progress.close()
+
+    def _install(self, handler: logging.Handler) -> None:
+        root = logging.getLogger()
+        ours = logging.getLogger("webbalign")
+        before = root.level, ours.level
+        root.addHandler(handler)
+        # others' DEBUG messages are slow to make and tell our users nothing
+        root.setLevel(logging.INFO)
+        ours.setLevel(logging.DEBUG)
+        logging.captureWarnings(True)
+
+        def undo() -> None:
+            root.removeHandler(handler)
+            handler.close()
+            root.setLevel(before[0])
+            ours.setLevel(before[1])
+            logging.captureWarnings(False)
+
+        self._logging.callback(undo)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        self._logging.close()
+
+
+def _stream_handler(console: Console | None) -> logging.Handler:
+    if console is not None:
+        from rich.logging import RichHandler
+
+        return RichHandler(
+            console=console, show_time=False, show_path=False, markup=False, highlighter=None
+        )
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter())
+    return handler
+
+
+class _PlainFormatter(logging.Formatter):
+    """The message alone; its level before it if it is more than information."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname}: {text}"
+
+
+def _ours_or_error(record: Any) -> bool:
+    ours = record.name == "webbalign" or record.name.startswith("webbalign.")
+    return ours or record.levelno >= logging.ERROR

@@ -1,0 +1,376 @@
+"""Errors of images whose starlight was subtracted by :mod:`webbalign.core.klip`.
+
+Of the squared error of a pixel j in integration i one part is independent between
+integrations, the other is the same in all integrations of an exposure and does not average
+down::
+
+    ERR_ij^2 = independent_ij + common_j
+    variance of the mean over n integrations = mean_i(independent_ij) / n + common_j
+
+With P the projection on the constant and the modes (rows D of length npix, K + 1 of
+them, orthonormal), an image of independent pixel variances v becomes one of variances ::
+
+    F(v)_j = diag((1 - P) diag(v) (1 - P)^T)_j = v_j (1 - 2 h_j) + q_j(v),
+    h_j = d_j^T d_j,    q_j(v) = d_j^T M d_j,    M = D diag(v) D^T
+
+independent_ij = F(v_i)_j + changing_j
+    v_i is the variance of integration i. q is computed for the mean v of the exposure and
+    scaled by ``sum_j v_ij h_j / sum_j mean_j h_j``: exact when the variances of the integrations
+    are proportional to each other.
+common_j = F(sum_k a_k^2 w_k)_j + standing_j
+    w_k is the variance of reference k and a_k the coefficient with which it enters the model
+    (mean over integrations): to first order in the noise e_k of the references the residual
+    changes by -(1 - P) sum_k a_k e_k.
+
+``standing`` and ``changing`` are starlight that the modes do not reproduce. Two maps say where:
+
+left out, L_j
+    Each group of references (those of one exposure or dither position, which are nearly
+    copies) is projected on the modes of all other groups, at the same `truncate`, so that
+    nothing collapses when all modes are kept. The residuals of the references, scaled to
+    the flux of the target, are squared and averaged; their noise is subtracted.
+pinned, I_j
+    The intensity of the starlight itself. A drift of the wavefront that no reference has seen
+    changes the intensity by 2 Re(E* dE), a variance proportional to the intensity of the same
+    pixel (Aime & Soummer 2004, ApJ 612, L85, doi:10.1086/424381).
+
+How much, the target itself says. In rings about the star, x and y >= 0 are found such that
+n_j + x L_j + y I_j is the variance of the residuals, n_j being what noise explains: for `standing`
+from the mean over the integrations, for `changing` from their scatter about it. The fit is one of
+maximum likelihood for variance components by multiplicative steps. Pixels beyond +3 sigma or
+-5 sigma do not count: companions and discs are positive and rare, while residuals
+of starlight have either sign. x and y are interpolated in radius. With one integration all of
+it is in `standing`. What fills a whole ring evenly and is positive is taken for
+sky, what is negative for an error.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from webbalign.core.errors import InputError
+from webbalign.core.klip import KlBasis, Klip, Subtraction, leave_out_matrix
+from webbalign.core.rings import Rings, fit_components, make_rings
+
+__all__ = ["ErrorStatus", "SubtractionErrors", "subtraction_errors"]
+
+Floats = NDArray[np.float64]
+
+CHUNK = 4096
+"""Pixels treated at a time: what stays in the processor's cache."""
+FAINTEST = 2.0
+"""Percentile of the smoothed model that is taken for no starlight."""
+SMOOTHING = 2.5
+"""Sigma of the Gaussian, px, that steadies the two maps where they are noisy."""
+MAP_FLOOR = 0.05
+"""Least value of a map in units of the smoothed one: the nulls of speckles move."""
+
+
+class ErrorStatus(enum.Enum):
+    """How the errors were found."""
+
+    OK = "ok"
+    NOT_LEFT_OUT = "not_left_out"
+    """All references are one group: only the pinned map was available."""
+    STD_OF_REFERENCES = "std_of_references"
+    """As asked for by ``err_method="std_of_refs"``."""
+
+
+@dataclass(frozen=True)
+class SubtractionErrors:
+    """Variances of the residuals of one exposure, in the squared unit of the images.
+
+    Attributes
+    ----------
+    independent : ndarray, shape (nints, ny, nx)
+        The part independent between integrations; NaN where the variance of the target is.
+    common : ndarray, shape (ny, nx)
+        The part common to all integrations of the exposure. ERR^2 = independent + common.
+    references : ndarray, shape (ny, nx)
+        Of `common`, the noise of the references.
+    standing, changing : ndarray, shape (ny, nx)
+        Starlight that the modes do not reproduce: the same in all integrations (part of
+        `common`), different in each (part of `independent`).
+    radii : ndarray, shape (nrings,)
+        Mean radius of the rings, px.
+    standing_scales, changing_scales : ndarray, shape (2, nrings)
+        Factors of the left-out map and of the pinned map in each ring.
+    status : ErrorStatus
+    """
+
+    independent: Floats
+    common: Floats
+    references: Floats
+    standing: Floats
+    changing: Floats
+    radii: Floats
+    standing_scales: Floats
+    changing_scales: Floats
+    status: ErrorStatus
+
+
+def subtraction_errors(
+    basis: KlBasis,
+    subtraction: Subtraction,
+    variances: NDArray[Any],
+    reference_variances: NDArray[Any] | None = None,
+    *,
+    klip: Klip | None = None,
+    groups: NDArray[Any] | None = None,
+    centre: tuple[float, float] | None = None,
+) -> SubtractionErrors:
+    """Find the variances of the residuals of one exposure.
+
+    When every integration has its own references, give the basis of the first: references that
+    differ by a fraction of a pixel have nearly the same leverage and left-out residuals.
+
+    Parameters
+    ----------
+    basis : KlBasis
+        From :func:`webbalign.core.klip.fit_basis`.
+    subtraction : Subtraction
+        All integrations of the exposure (:func:`webbalign.core.klip.stack_subtractions`).
+    variances : ndarray, shape (nints, ny, nx)
+        Variances of the targets, before subtraction.
+    reference_variances : ndarray, shape (nrefs, ny, nx), optional
+        Variances of the references as aligned; without them their noise counts as 0.
+        Values that are not finite are replaced by the mean of the other references.
+    klip : Klip, optional
+        The options with which the basis was made.
+    groups : ndarray of int, shape (nrefs,), optional
+        References of one exposure or dither position have the same number. Default: each is
+        a group of its own, which is right only if no two are near copies.
+    centre : (float, float), optional
+        Position (x, y) of the star, 0-based px. Default: the middle of the image.
+
+    Returns
+    -------
+    SubtractionErrors
+
+    Raises
+    ------
+    InputError
+        If the shapes do not agree.
+    """
+    klip = Klip() if klip is None else klip
+    nrefs, shape = len(basis.references), basis.shape
+    variances = np.asarray(variances)
+    _check("variances", variances, subtraction.residual.shape)
+    if klip.err_method == "std_of_refs":
+        return _std_of_references(basis, subtraction)
+    if reference_variances is not None:
+        _check("variances of the references", reference_variances, (nrefs, *shape))
+        reference_variances = np.asarray(reference_variances).reshape(nrefs, -1)
+    groups = np.arange(nrefs) if groups is None else np.asarray(groups)
+    _check("groups of references", groups, (nrefs,))
+    centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
+
+    inputs = variances.reshape(len(variances), -1).astype(np.float64)
+    inputs[~np.isfinite(inputs)] = np.nan
+    used = np.isfinite(subtraction.residual.reshape(inputs.shape)) & np.isfinite(inputs)
+    count = used.sum(axis=0)
+    mean_input = np.where(used, inputs, 0.0).sum(axis=0) / np.maximum(count, 1)
+    coefficients = subtraction.coefficients.mean(axis=0)
+    scales = subtraction.flux_ratios.mean(axis=0)
+    left_out = leave_out_matrix(basis.gram, groups, klip.truncate) * scales[:, None]
+    swept = _sweep(basis, mean_input, reference_variances, coefficients, left_out)
+
+    filtered = inputs * (1.0 - 2.0 * swept.leverage)
+    level = np.where(used, inputs, 0.0) @ swept.leverage
+    norm = np.where(used, mean_input, 0.0) @ swept.leverage
+    filtered += np.divide(level, norm, out=np.ones_like(level), where=norm > 0)[:, None] * swept.q
+    np.maximum(filtered, 0.0, out=filtered)
+
+    n_groups = len(np.unique(groups))
+    model = np.nan_to_num(subtraction.model).mean(axis=0)
+    maps = np.stack(
+        [
+            _left_out_map(swept, shape, n_groups),
+            _pinned_map(model, swept.reference_noise.reshape(shape), basis.good),
+        ]
+    ).reshape(2, -1)
+    status = ErrorStatus.OK if n_groups > 1 else ErrorStatus.NOT_LEFT_OUT
+    return _with_starlight(basis, subtraction, filtered, used, maps, swept, centre, status)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """Per-pixel sums, each of shape (npix,)."""
+
+    leverage: Floats
+    q: Floats
+    reference_noise: Floats
+    """sum_k a_k^2 w_k before the filter."""
+    references: Floats
+    """The same after it."""
+    left_out: Floats
+    """Mean square of the left-out residuals, scaled to the target."""
+    left_out_noise: Floats
+
+
+def _sweep(
+    basis: KlBasis,
+    variance: Floats,
+    reference_variances: NDArray[Any] | None,
+    coefficients: Floats,
+    left_out: Floats,
+) -> _Sweep:
+    """Pass twice over the pixels for all that needs the references."""
+    npix, n = basis.references.shape[1], len(basis.references)
+    constant = np.where(basis.good.ravel(), basis.n_pixels**-0.5, 0.0)
+    squares = np.stack([coefficients**2, (left_out**2).mean(axis=0)])
+    noise = np.zeros((2, npix))
+    residual, leverage = np.empty(npix), np.empty(npix)
+    quadratic = np.empty((2, npix))
+    moments = np.zeros((2, basis.n_modes + 1, basis.n_modes + 1))
+    rows = np.empty((basis.n_modes + 1, npix))
+    for part in _chunks(npix):
+        images = basis.references[:, part]
+        if reference_variances is not None:
+            noise[:, part] = squares @ _finite(reference_variances[:, part])
+        scaled = left_out @ images
+        residual[part] = np.einsum("kj,kj->j", scaled, scaled) / n
+        modes = rows[:, part]
+        modes[0] = constant[part]
+        np.matmul(basis.weights, images, out=modes[1:])
+        leverage[part] = np.einsum("kj,kj->j", modes, modes)
+        for moment, v in zip(moments, (variance[part], noise[0, part]), strict=True):
+            # v = root * root lets BLAS compute half of the symmetric product
+            weighted = modes * np.sqrt(v)
+            moment += weighted @ weighted.T
+    for part in _chunks(npix):
+        modes = rows[:, part]
+        for moment, out in zip(moments, quadratic, strict=True):
+            out[part] = np.einsum("kj,kj->j", moment @ modes, modes)
+    references = np.maximum(noise[0] * (1.0 - 2.0 * leverage) + quadratic[1], 0.0)
+    return _Sweep(leverage, quadratic[0], noise[0], references, residual, noise[1])
+
+
+def _with_starlight(
+    basis: KlBasis,
+    subtraction: Subtraction,
+    filtered: Floats,
+    used: NDArray[np.bool_],
+    maps: Floats,
+    swept: _Sweep,
+    centre: tuple[float, float],
+    status: ErrorStatus,
+) -> SubtractionErrors:
+    """Add the unmodelled starlight to the propagated noise."""
+    residual = np.where(used, subtraction.residual.reshape(filtered.shape), 0.0)
+    count = used.sum(axis=0)
+    total = np.maximum(count, 1)
+    mean = residual.sum(axis=0) / total
+    noise = np.where(used, filtered, 0.0).sum(axis=0) / total
+    rings = make_rings(basis.shape, centre, count > 0)
+
+    changing_scales = np.zeros((len(maps), len(rings.radii)))
+    if len(residual) > 1:
+        freedom = np.maximum(count - 1, 1)
+        scatter = np.where(used, residual - mean, 0.0)
+        squares = np.einsum("ij,ij->j", scatter, scatter) / freedom
+        several = make_rings(basis.shape, centre, count > 1)
+        changing_scales = fit_components(squares, noise, maps, several, freedom)
+    changing = _combine(maps, changing_scales, rings)
+
+    explained = (noise + changing) / total + swept.references
+    standing_scales = fit_components(mean, explained, maps, rings)
+    standing = _combine(maps, standing_scales, rings)
+
+    shape = basis.shape
+    outside = ~basis.good
+    common = (swept.references + standing).reshape(shape)
+    common[outside] = np.nan
+    independent = (filtered + changing).reshape(-1, *shape)
+    independent[:, outside] = np.nan
+    return SubtractionErrors(
+        independent,
+        common,
+        swept.references.reshape(shape),
+        standing.reshape(shape),
+        changing.reshape(shape),
+        rings.radii,
+        standing_scales,
+        changing_scales,
+        status,
+    )
+
+
+def _combine(maps: Floats, scales: Floats, rings: Rings) -> Floats:
+    return sum(rings.interpolate(scale) * part for scale, part in zip(scales, maps, strict=True))
+
+
+def _left_out_map(swept: _Sweep, shape: tuple[int, int], n_groups: int) -> Floats:
+    """Mean square of left-out residuals without noise, smoothed where it is uncertain.
+
+    A mean square over n groups is known to a variance of 2 / n of its square.
+    """
+    if n_groups < 2:
+        return np.zeros(shape)
+    square = swept.left_out.reshape(shape)
+    signal = square - swept.left_out_noise.reshape(shape)
+    return _steady(signal, 2.0 / n_groups * gaussian_filter(square, SMOOTHING) ** 2)
+
+
+def _pinned_map(model: Floats, noise: Floats, good: NDArray[np.bool_]) -> Floats:
+    """Intensity of the starlight above its faintest parts, smoothed where noise governs it."""
+    floor = np.percentile(gaussian_filter(model, SMOOTHING)[good], FAINTEST)
+    return _steady(np.where(good, model - floor, 0.0), noise)
+
+
+def _steady(values: Floats, variance: Floats) -> Floats:
+    """Blend an image with its smoothed self according to signal and noise; not negative."""
+    smooth = np.maximum(gaussian_filter(values, SMOOTHING), 0.0)
+    square = smooth**2
+    total = square + variance
+    weight = np.divide(square, total, out=np.zeros_like(square), where=total > 0)
+    return np.maximum(weight * values + (1.0 - weight) * smooth, MAP_FLOOR * smooth)
+
+
+def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionErrors:
+    """Scatter of the references' own residuals, the same for all integrations."""
+    n, npix = basis.references.shape
+    residual_of = np.eye(n) - basis.gram @ basis.weights.T @ basis.weights
+    variance = np.empty(npix)
+    for part in _chunks(npix):
+        variance[part] = np.var(residual_of @ basis.references[:, part], axis=0)
+    common = variance.reshape(basis.shape)
+    none = np.zeros_like(common)
+    nothing = np.zeros((2, 0))
+    return SubtractionErrors(
+        np.zeros_like(subtraction.residual),
+        common,
+        none,
+        none,
+        none,
+        np.zeros(0),
+        nothing,
+        nothing,
+        ErrorStatus.STD_OF_REFERENCES,
+    )
+
+
+def _finite(variances: NDArray[Any]) -> Floats:
+    """Replace what is not finite by the mean over the other references (0 if there is none)."""
+    variances = variances.astype(np.float64)
+    known = np.isfinite(variances)
+    if known.all():
+        return variances
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, variances, 0.0).sum(axis=0) / count
+    return np.where(known, variances, mean)
+
+
+def _chunks(npix: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK, npix)) for start in range(0, npix, CHUNK)]
+
+
+def _check(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if np.shape(array) != tuple(shape):
+        raise InputError(None, f"{name} of shape {np.shape(array)}", str(tuple(shape)))

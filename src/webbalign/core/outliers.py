@@ -1,0 +1,237 @@
+"""Temporal outliers in a stack: cosmic rays and unstable pixels, but not the moving star."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from webbalign.core.errors import InputError, OptionError
+from webbalign.core.motion import Motion, find_zone, model_motion
+from webbalign.core.options import Options, opt
+from webbalign.core.stack_median import robust_variance, stack_median
+
+__all__ = ["OutlierDetection", "OutlierStatus", "Outliers", "find_outliers"]
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OutlierDetection(Options):
+    """Flag what differs from the median over the integrations by more than `snr` errors.
+
+    With ``jitter_scale=0, missing_err="zero", min_integrations=1, flag_bad=True`` the flags are
+    those of jwst 3.0.0, to the bit.
+    """
+
+    good_bits: str | None = opt(
+        "~DO_NOT_USE",
+        "DQ bits that a pixel may have and still count as good, by name or number. "
+        "A leading tilde means all but these, None means all.",
+    )
+    maskpt: float = opt(
+        0.7,
+        "Pixels whose weight is below this part of the mean weight are left out of the median. "
+        "Weights being 0 or 1 here, all values above 0 and up to 1 mean the same; 0 leaves out none.",
+        min=0,
+        max=1,
+    )
+    snr: str = opt(
+        "5.0 4.0",
+        "Deviation from the median from which on a pixel is flagged, in units of its error. "
+        "One or two numbers, of which coronagraphic data use the first.",
+    )
+    save_intermediate_results: bool = opt(
+        False, "Save the median over the integrations as the product median."
+    )
+    jitter_scale: float = opt(
+        1.0,
+        "Weight of what the motion of the star adds to the errors, measured from the data. "
+        "1 as measured, larger values protect the star more, 0 does nothing about it.",
+        min=0,
+    )
+    missing_err: str = opt(
+        "ignore",
+        "What an error that is not a number means: ignore flags nothing there, "
+        "zero flags every deviation.",
+        choices=("ignore", "zero"),
+    )
+    min_integrations: int = opt(
+        3, "Number of good values that a pixel needs before any of them is flagged.", min=1
+    )
+    flag_bad: bool = opt(
+        False, "Whether pixels that are bad already are flagged as outliers as well."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # checked here, so that a bad value is refused before any work is done
+        _numbers(self.snr)
+
+    @property
+    def threshold(self) -> float:
+        """The first number of `snr`."""
+        return _numbers(self.snr)[0]
+
+
+class OutlierStatus(Enum):
+    """What became of the search."""
+
+    OK = "ok"
+    """All integrations were searched."""
+    TOO_FEW = "too few integrations"
+    """Nothing was searched: a median of one or two values says nothing."""
+    NO_DATA = "no valid pixels"
+    """Nothing was searched: no pixel has enough good values."""
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """The outliers of a stack.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (n, ny, nx)
+        True for outliers.
+    median : ndarray, shape (ny, nx)
+        Median of the good values; NaN where there is none. Type and unit of the data.
+    n_found : ndarray of int, shape (n,)
+        Number of outliers in each integration.
+    status : OutlierStatus
+    reason : str
+        The status in words, with numbers; empty if all is well.
+    zone : ndarray of bool, shape (ny, nx)
+        Where the motion of the star was taken into account.
+    n_patterns : int
+        Patterns in time that were removed there.
+    """
+
+    mask: Mask
+    median: NDArray
+    n_found: NDArray[np.int64]
+    status: OutlierStatus
+    reason: str
+    zone: Mask
+    n_patterns: int = 0
+
+
+def find_outliers(
+    data: ArrayLike,
+    err: ArrayLike,
+    good: ArrayLike | None = None,
+    *,
+    options: OutlierDetection | None = None,
+) -> Outliers:
+    """Find the values of a stack that differ from its median over the integrations.
+
+    A value d with error e is an outlier if ``|d - median| > snr * e``. Where the star's motion
+    changes the image by more than its noise (see :mod:`webbalign.core.motion`), the deviation r is what
+    remains after that motion is removed, and the limit is ``r**2 > snr**2 * e**2 + t**2 * x``, x being
+    the measured variance of what remains and t the multiple that is as rare as `snr` sigma.
+
+    Parameters
+    ----------
+    data, err : array_like of float, shape (n, ny, nx)
+        Integrations and their one-sigma errors, in any unit.
+    good : array_like of bool, shape (n, ny, nx), optional
+        Values that may be used; values that are not finite are left out in any case.
+    options : OutlierDetection, optional
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    options = options or OutlierDetection()
+    data, err = _floats(data), _floats(err)
+    good = np.isfinite(data) if good is None else np.asarray(good, dtype=bool) & np.isfinite(data)
+    if data.ndim != 3 or err.shape != data.shape or good.shape != data.shape:
+        found = f"data {data.shape}, errors {err.shape}, good pixels {good.shape}"
+        raise InputError(None, found, "three arrays of one shape (n, ny, nx)")
+    # jwst finds no mean weight where all weights are 0, and then leaves out none
+    unweighted = options.maskpt == 0 or (options.flag_bad and not good.any())
+    used = data if unweighted or good.all() else np.where(good, data, np.nan).astype(data.dtype)
+    median = stack_median(used)
+    refusal = _refusal(good, options)
+    if refusal is not None:
+        return _nothing(data.shape, median, *refusal)
+    mask = _compare(data, err, median, options)
+    zone, motion = _motion(used, err, median, options)
+    if motion is not None:
+        mask[(slice(None), *motion.pixels)] = _compare_moving(motion, err, options)
+    if not options.flag_bad:
+        mask &= good
+    if options.min_integrations > 1:
+        mask &= np.count_nonzero(good, axis=0) >= options.min_integrations
+    n_patterns = 0 if motion is None else motion.n_patterns
+    found = np.count_nonzero(mask, axis=(1, 2)).astype(np.int64)
+    return Outliers(mask, median, found, OutlierStatus.OK, "", zone, n_patterns)
+
+
+def _compare(data: NDArray, err: NDArray, median: NDArray, options: OutlierDetection) -> Mask:
+    deviation = np.abs(data - median)
+    if options.missing_err == "zero":
+        err = np.nan_to_num(err)
+    # comparisons with NaN are False
+    return deviation > err * err.dtype.type(options.threshold)
+
+
+def _motion(
+    used: NDArray, err: NDArray, median: NDArray, options: OutlierDetection
+) -> tuple[Mask, Motion | None]:
+    nowhere = np.zeros(median.shape, dtype=bool)
+    if options.jitter_scale == 0 or len(used) < 3:
+        return nowhere, None
+    variance = err * err
+    scatter = robust_variance(used - median)
+    zone = find_zone(median, scatter, stack_median(variance).astype(np.float64))
+    if not zone.any():
+        return zone, None
+    return zone, model_motion(used, variance, median, scatter, zone)
+
+
+def _compare_moving(motion: Motion, err: NDArray, options: OutlierDetection) -> Mask:
+    snr = options.threshold
+    errors = err[(slice(None), *motion.pixels)].astype(np.float64)
+    if options.missing_err == "zero":
+        errors = np.nan_to_num(errors)
+    limit = (motion.threshold(snr) * options.jitter_scale) ** 2 * motion.excess
+    return motion.residuals**2 > snr**2 * errors**2 + np.nan_to_num(limit)
+
+
+def _refusal(good: Mask, options: OutlierDetection) -> tuple[OutlierStatus, str] | None:
+    n, least = len(good), options.min_integrations
+    if n < least:
+        reason = f"{n} integrations; at least {least} are needed to tell outliers: none is flagged"
+        return OutlierStatus.TOO_FEW, reason
+    if least > 1 and not (np.count_nonzero(good, axis=0) >= least).any():
+        return OutlierStatus.NO_DATA, f"no pixel has {least} good values: none is flagged"
+    return None
+
+
+def _nothing(
+    shape: tuple[int, ...], median: NDArray, status: OutlierStatus, reason: str
+) -> Outliers:
+    mask = np.zeros(shape, dtype=bool)
+    found = np.zeros(shape[0], dtype=np.int64)
+    return Outliers(mask, median, found, status, reason, np.zeros(shape[1:], dtype=bool))
+
+
+def _floats(values: ArrayLike) -> NDArray:
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        return array.astype(np.float64)
+    # files hold the other byte order
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 2) or not all(0 < number < np.inf for number in numbers):
+        raise OptionError(f"option 'snr' is {text!r}; expected one or two positive numbers")
+    return numbers

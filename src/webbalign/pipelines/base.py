@@ -1,0 +1,99 @@
+"""What pipelines add to steps: the profiles of their steps, and names of products."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stdatamodels.jwst.datamodels import JwstDataModel
+from stpipe import Pipeline
+
+from webbalign.execution import executor
+from webbalign.products.atomic import sweep
+from webbalign.steps.base import Runtime, WebbStep
+
+__all__ = ["WebbPipeline"]
+
+log = logging.getLogger(__name__)
+
+
+class WebbPipeline(Pipeline, WebbStep):
+    """Base of the pipelines; every product that they make is saved, whatever ``save_results`` says.
+
+    Attributes
+    ----------
+    written : list of Path
+        The files saved by the run.
+    """
+
+    written: list[Path]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # stpipe's pipeline calls the constructor of its step by name, passing ours by
+        self._before_init(kwargs)
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def _apply_profile(cls, config: Any) -> None:
+        super()._apply_profile(config)
+        name = config.get("profile")
+        if name is None:
+            return
+        steps = config.setdefault("steps", {})
+        for key, step in cls.step_defs.items():
+            section = steps.setdefault(key, {})
+            section.setdefault("profile", name)
+            step._apply_profile(section)
+
+    @property
+    def output_folder(self) -> Path:
+        """Where the products go."""
+        return Path(self.output_dir or ".").expanduser()
+
+    def prepare_folder(self) -> None:
+        """Make the output folder and remove what killed runs have left in it."""
+        self.output_folder.mkdir(parents=True, exist_ok=True)
+        for name in sweep(self.output_folder):
+            log.info("removed %s, left behind by a run that was killed", name)
+        self.written = []
+
+    def write(self, model: JwstDataModel, name: str, *, flagged: bool = False) -> Path:
+        """Save a product of the pipeline and remember it."""
+        from webbalign.products import models
+
+        path = self.output_folder / name
+        save = models.save_flagged if flagged else models.save
+        save(model, path, overwrite=self.runtime.overwrite)
+        log.info("saved %s", path)
+        self.written.append(path)
+        return path
+
+    def save_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do nothing: `process` has saved everything (stpipe would save the result once more)."""
+
+    @contextmanager
+    def mapped(self) -> Iterator[None]:
+        """Give the steps a ``map`` made of the executor that the user chose."""
+        runtime = self.runtime
+        with executor(runtime.executor, runtime.workers) as pool:
+            own = runtime.map is not Runtime().map
+            self.set_runtime(runtime if own else _with_map(runtime, pool.map))
+            try:
+                yield
+            finally:
+                self.set_runtime(runtime)
+
+    def set_runtime(self, runtime: Runtime) -> None:
+        """Hand a runtime to the pipeline and all its steps."""
+        self.runtime = runtime
+        for name in self.step_defs:
+            getattr(self, name).runtime = runtime
+
+
+def _with_map(runtime: Runtime, function: Any) -> Runtime:
+    from dataclasses import replace
+
+    return replace(runtime, map=function)

@@ -1,0 +1,278 @@
+"""coron3: from an association of coronagraphic exposures to a subtracted, combined image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel
+
+from webbalign.core.annuli import annular_rms
+from webbalign.core.errors import OptionError
+from webbalign.pipelines.base import WebbPipeline
+from webbalign.pipelines.options import Coron3Options
+from webbalign.products import models
+from webbalign.products.associations import Association, check_members, load_association
+from webbalign.products.names import exposure_product, root, source_product
+from webbalign.reports.summary import Coron3Summary, ExposureRow
+from webbalign.steps.align_refs import AlignRefsStep
+from webbalign.steps.klip import KlipStep
+from webbalign.steps.outlier_detection import OutlierDetectionStep
+from webbalign.steps.resample import ResampleStep
+from webbalign.steps.stack_refs import StackRefsStep
+
+__all__ = ["Coron3Pipeline", "Coron3Result", "run"]
+
+log = logging.getLogger(__name__)
+
+# Radii in arcsec between the rings of the last table.
+RINGS = (0.4, 0.7, 1.0, 1.5, 2.5)
+
+
+class Coron3Pipeline(WebbPipeline):
+    """Subtract the starlight of an association of coronagraphic exposures and combine them.
+
+    ``Coron3Pipeline.call(association, output_dir=..., steps={"klip": {"truncate": 20}})`` returns
+    the combined image (the ``_i2d`` model); all products are in `output_dir`.
+    """
+
+    class_alias = "webbalign_coron3"
+    product = "i2d"
+    options_class = Coron3Options
+    step_defs: ClassVar[Mapping[str, Any]] = {
+        "outlier_detection": OutlierDetectionStep,
+        "stack_refs": StackRefsStep,
+        "align_refs": AlignRefsStep,
+        "klip": KlipStep,
+        "resample": ResampleStep,
+    }
+    summary: Coron3Summary
+
+    def process(self, source: str | Mapping[str, Any]) -> ImageModel | None:
+        """Run all steps.
+
+        Parameters
+        ----------
+        source : str, Path or mapping
+            Association with science and psf members.
+
+        Returns
+        -------
+        ImageModel or None
+            The combined image; None if resample is skipped.
+
+        Raises
+        ------
+        InputError
+            If the members cannot be used together; nothing is written then.
+        """
+        association = load_association(source)
+        headers = check_members(association)
+        self._refuse_skips()
+        self.asn_id, self.output_file = association.asn_id, None
+        self._announce(association, headers)
+        self.prepare_folder()
+        with self.mapped():
+            stack = self._stack(association)
+            subtracted = [self._subtract(path, stack) for path in association.science]
+            result = self._combine(association, subtracted)
+        self.summary.files = self.written
+        return result
+
+    def _refuse_skips(self) -> None:
+        if self.stack_refs.skip:
+            raise OptionError("option 'steps.stack_refs.skip': the PSF stack cannot be left out")
+
+    def _announce(self, association: Association, headers: Mapping[Path, Any]) -> None:
+        for name, role in association.ignored:
+            log.warning("%s: member of exptype %r takes no part in coron3", name, role)
+        first = headers[association.science[0]]
+        log.info(
+            "%s: %d science and %d psf exposures, %s %s %s",
+            association.name, len(association.science), len(association.psf),
+            first.instrument, first.filter, first.coronagraph,
+        )  # fmt: skip
+        self.summary = Coron3Summary(edges=RINGS)
+
+    # The three stages ----------------------------------------------------------------------------
+
+    def _stack(self, association: Association) -> CubeModel:
+        """Flag and stack the PSF exposures."""
+        progress = self.runtime.progress
+        progress.start("flag PSF exposures", len(association.psf))
+        exposures = []
+        for path in association.psf:
+            exposures.append(self._flag(models.open_cube(path, wcs=False), path))
+            progress.advance()
+        progress.done()
+        self.summary.n_psf_outliers = sum(map(count_outliers, exposures))
+        stack = self.stack_refs.run(exposures)
+        self.write(stack, source_product(association.name, "psfstack"))
+        return stack
+
+    def _flag(self, exposure: CubeModel, path: Path) -> CubeModel:
+        """Flag the outliers of one exposure and save it."""
+        step = self.outlier_detection
+        if step.skip:
+            return exposure
+        flagged = step.run(exposure)
+        # a hook may have changed anything; then the whole model has to be saved
+        hooks = step.pre_hooks or step.post_hooks
+        self.write(flagged, exposure_product(path, self.asn_id, "crfints"), flagged=not hooks)
+        return flagged
+
+    def _subtract(self, path: Path, stack: CubeModel) -> Any:
+        """Take one science exposure to its PSF-subtracted cube, and that to its mean."""
+        exposure = self._flag(models.open_cube(path), path)
+        n_outliers = count_outliers(exposure)
+        before = mean_image(exposure)
+        aligned = self._align(exposure, stack, path)
+        subtracted = self.klip.run(exposure, aligned)
+        self.write(subtracted, exposure_product(path, self.asn_id, "psfsub"))
+        self._save_psf_model(subtracted, path)
+        self._add_row(path, subtracted, aligned, before, n_outliers)
+        aligned.close()
+        return self.resample.average(subtracted)
+
+    def _align(self, exposure: CubeModel, stack: CubeModel, path: Path) -> Any:
+        step = self.align_refs
+        if step.skip:
+            stack.meta.cal_step.align_psfs = "SKIPPED"
+            log.warning("align_refs is skipped: the references are used as they are")
+            return stack
+        step.destination = self.output_folder / exposure_product(path, self.asn_id, "psfalign")
+        aligned = step.run(exposure, stack)
+        if step.save_psfalign:
+            self.write(aligned, step.destination.name)
+            self.written.append(step.write_table(aligned, step.destination))
+        return aligned
+
+    def _save_psf_model(self, subtracted: CubeModel, path: Path) -> None:
+        model = self.klip.psf_model
+        if model is not None and self.klip.save_psf_model:
+            self.write(model, exposure_product(path, self.asn_id, "psfmodel"))
+
+    def _combine(self, association: Association, averages: list[Any]) -> ImageModel | None:
+        """Resample, and draw the result."""
+        if self.resample.skip:
+            log.warning("resample is skipped: the result is the _psfsub products")
+            return None
+        result = self.resample.run(averages)
+        result.meta.asn.table_name = association.table_name
+        result.meta.asn.pool_name = association.pool_name
+        self.write(result, source_product(association.name, self.suffix or "i2d"))
+        return result
+
+    # The summary ---------------------------------------------------------------------------------
+
+    def _add_row(
+        self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray, n_outliers: int
+    ) -> None:
+        scale = np.sqrt(subtracted.meta.photometry.pixelarea_arcsecsq or 1.0)
+        centre = self.klip.centre(subtracted)
+        edges = np.array(RINGS) / scale
+        table = models.extension(aligned, "SHIFTS")
+        shift, error, n_failed = np.nan, np.nan, 0
+        if table is not None:
+            shift = float(np.median(np.hypot(table["dx"], table["dy"])))
+            error = float(np.median(np.hypot(table["dx_err"], table["dy_err"])))
+            n_failed = int(np.count_nonzero(table["status"] != b"OK"))
+        self.summary.unit = subtracted.meta.bunit_data or ""
+        self.summary.rows.append(
+            ExposureRow(
+                name=root(path),
+                nints=subtracted.shape[0],
+                n_outliers=n_outliers,
+                shift=shift,
+                shift_err=error,
+                n_failed=n_failed,
+                rms_before=annular_rms(before, centre, edges),
+                rms_after=annular_rms(mean_image(subtracted), centre, edges),
+                status=_status(self.align_refs.skip, n_failed),
+            )
+        )
+
+
+def _status(skipped: bool, n_failed: int) -> str:
+    if skipped:
+        return "NOT ALIGNED (skipped)"
+    return f"{n_failed} FITS FAILED" if n_failed else "ALIGNED"
+
+
+def count_outliers(exposure: CubeModel) -> int:
+    """Count the pixels flagged as outliers in all integrations."""
+    return int(np.count_nonzero(exposure.dq & models.OUTLIER))
+
+
+def mean_image(exposure: CubeModel) -> np.ndarray:
+    """Return the mean over the good integrations of each pixel (ny, nx); NaN where none is good."""
+    bad = models.bad_pixels(exposure, models.DO_NOT_USE)
+    total = np.where(bad, 0.0, exposure.data).sum(axis=0, dtype=np.float64)
+    count = np.count_nonzero(~bad, axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+@dataclass(frozen=True)
+class Coron3Result:
+    """What one run has made.
+
+    Attributes
+    ----------
+    model_path : Path or None
+        The combined image.
+    figure : Path or None
+        Its picture.
+    files : list of Path
+        All files written.
+    summary : Coron3Summary
+        The table (``.text``).
+    exit_status : int
+        0: all aligned; 3: products written, but some image was not aligned.
+    """
+
+    model_path: Path | None
+    figure: Path | None
+    files: list[Path]
+    summary: Coron3Summary
+    exit_status: int
+
+
+def run(
+    association: str | Path,
+    *,
+    output_dir: str | Path = ".",
+    save_parameters: str | Path | None = None,
+    **options: Any,
+) -> Coron3Result:
+    """Run coron3 and tell what was made; what the command line does.
+
+    Parameters
+    ----------
+    association : str or Path
+        Association file.
+    output_dir : str or Path
+        Folder of the products.
+    save_parameters : str or Path, optional
+        ASDF file for the parameters that are used.
+    **options
+        As for ``Coron3Pipeline.call``: ``steps``, ``profile``, ``config_file``, ``figure``,
+        and the words of :class:`webbalign.steps.base.Runtime`.
+    """
+    pipeline = Coron3Pipeline.create(association, output_dir=str(output_dir), **options)
+    if save_parameters is not None:
+        pipeline.export_config(str(save_parameters))
+    result = pipeline.run(str(association))
+    summary = pipeline.summary
+    name = None if result is None else pipeline.output_folder / result.meta.filename
+    figures = [path for path in pipeline.written if path.suffix == ".png"]
+    return Coron3Result(
+        model_path=name,
+        figure=figures[0] if figures else None,
+        files=pipeline.written,
+        summary=summary,
+        exit_status=3 if summary.n_unaligned else 0,
+    )

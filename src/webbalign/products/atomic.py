@@ -1,0 +1,86 @@
+"""Files appear whole or not at all.
+
+A product is written in the hidden subfolder :data:`PARTIAL` of its folder (same file system) and
+renamed into place. What a killed run leaves there is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["PARTIAL", "atomic_path", "discard", "reserve", "sweep"]
+
+PARTIAL = ".webbalign-partial"
+
+# A file this old belongs to no running process: a live writer touches its file all the time.
+_STALE_SECONDS = 3600.0
+
+
+@contextlib.contextmanager
+def atomic_path(final: str | Path) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well, it is renamed to `final`.
+
+    If the block raises, the temporary file is removed and `final` stays as it was.
+    """
+    temporary = reserve(final)
+    try:
+        yield temporary
+        os.replace(temporary, final)
+    finally:
+        discard(temporary)
+
+
+def reserve(final: str | Path) -> Path:
+    """Return an unused path in the hidden subfolder beside `final` (making the folders)."""
+    final = Path(final)
+    folder = final.parent / PARTIAL
+    folder.mkdir(parents=True, exist_ok=True)
+    # the extension stays last: writers choose the format by it
+    return folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}-{final.name}"
+
+
+def discard(temporary: str | Path) -> None:
+    """Remove a temporary file, and the hidden folder when it is empty."""
+    temporary = Path(temporary)
+    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        temporary.parent.rmdir()
+
+
+def sweep(folder: str | Path) -> list[str]:
+    """Remove what killed runs have left in the hidden subfolder; return the names removed.
+
+    Files of a process that is still running on this machine stay, unless they are an hour old
+    (process numbers are reused).
+    """
+    partial = Path(folder) / PARTIAL
+    removed = []
+    for path in partial.glob("*") if partial.is_dir() else ():
+        owner = path.name.partition("-")[0]
+        stale = time.time() - path.stat().st_mtime > _STALE_SECONDS
+        if stale or not _is_running(owner):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            removed.append(path.name)
+    with contextlib.suppress(OSError):
+        partial.rmdir()
+    return removed
+
+
+def _is_running(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    if int(pid) == os.getpid():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,114 @@
+"""What the FITS headers of an exposure say, read in milliseconds and before any array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webbalign.core.errors import InputError
+
+__all__ = ["ExposureHeader", "read_header"]
+
+
+@dataclass(frozen=True)
+class ExposureHeader:
+    """The header values on which the coronagraphic pipeline decides.
+
+    Attributes
+    ----------
+    nints : int
+        Number of integrations.
+    image_shape : tuple of int
+        ``(ny, nx)``.
+    model_type, instrument, detector, filter, pupil, coronagraph, subarray, exp_type : str
+        As in the file; empty where the keyword is missing.
+    is_psf : bool
+        Whether IS_PSF is true.
+    program, target : str
+        Program number and target name.
+    star_xy : tuple of float or None
+        0-based (x, y) of the star, CRPIX - 1.
+    """
+
+    nints: int
+    image_shape: tuple[int, int]
+    model_type: str
+    instrument: str
+    detector: str
+    filter: str
+    pupil: str
+    coronagraph: str
+    subarray: str
+    exp_type: str
+    is_psf: bool
+    program: str
+    target: str
+    star_xy: tuple[float, float] | None
+
+
+def read_header(path: str | Path) -> ExposureHeader:
+    """Read and judge the headers of a ``_calints`` (or ``_crfints``) file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or unreadable, or holds no cube of integrations.
+    """
+    from astropy.io import fits
+
+    path = Path(path)
+    expected = "a _calints file (3-D SCI: integrations, y, x)"
+    if not path.is_file():
+        raise InputError(path, "is a folder" if path.is_dir() else "no such file", expected)
+    try:
+        with fits.open(path) as hdulist:
+            primary = dict(hdulist[0].header)
+            science = dict(hdulist["SCI"].header) if "SCI" in hdulist else None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(path, f"not readable as FITS ({error})", expected) from None
+    if science is None:
+        raise InputError(path, "has no SCI extension", expected)
+    axes = [int(science.get(f"NAXIS{i}", 0)) for i in range(1, int(science["NAXIS"]) + 1)]
+    if len(axes) != 3:
+        found = f"SCI has {len(axes)} dimensions ({' x '.join(map(str, axes)) or 'empty'})"
+        hint = "; a _cal file holds the mean of the integrations" if len(axes) == 2 else ""
+        raise InputError(path, found, expected + hint)
+    if min(axes) < 1:
+        raise InputError(path, "SCI is empty", expected)
+    return ExposureHeader(
+        nints=axes[2],
+        image_shape=(axes[1], axes[0]),
+        is_psf=_is_true(primary.get("IS_PSF", False)),
+        star_xy=_star(science),
+        **{name: _text(primary.get(keyword)) for name, keyword in _KEYWORDS.items()},
+    )
+
+
+_KEYWORDS = {
+    "model_type": "DATAMODL",
+    "instrument": "INSTRUME",
+    "detector": "DETECTOR",
+    "filter": "FILTER",
+    "pupil": "PUPIL",
+    "coronagraph": "CORONMSK",
+    "subarray": "SUBARRAY",
+    "exp_type": "EXP_TYPE",
+    "program": "PROGRAM",
+    "target": "TARGPROP",
+}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _is_true(value: Any) -> bool:
+    return value is True or _text(value).lower() in ("t", "true")
+
+
+def _star(header: dict[str, Any]) -> tuple[float, float] | None:
+    try:
+        return float(header["CRPIX1"]) - 1.0, float(header["CRPIX2"]) - 1.0
+    except (KeyError, TypeError, ValueError):
+        return None

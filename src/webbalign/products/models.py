@@ -1,0 +1,291 @@
+"""Opening and saving exposures and products: the door to stdatamodels.
+
+Models are opened without validation on assignment (they are validated when they are saved), which
+halves the time of both. Saving is atomic: see :mod:`webbalign.products.atomic`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
+
+from webbalign.core.errors import InputError
+from webbalign.products.atomic import atomic_path
+from webbalign.products.headers import read_header
+
+__all__ = [
+    "DO_NOT_USE",
+    "NON_SCIENCE",
+    "OUTLIER",
+    "add_extension",
+    "add_history",
+    "bad_pixels",
+    "extension",
+    "new_cube",
+    "open_cube",
+    "open_image",
+    "save",
+    "save_flagged",
+    "variance",
+]
+
+# Bits of the DQ arrays that the program sets or reads by itself (JWST pixel flags).
+DO_NOT_USE = 1
+OUTLIER = 16
+NON_SCIENCE = 512
+
+_VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
+
+
+def open_cube(source: str | Path | CubeModel, *, wcs: bool = True) -> CubeModel:
+    """Open a cube of integrations and see that it can be used.
+
+    Parameters
+    ----------
+    source : str, Path or CubeModel
+        ``_calints``, ``_crfints``, ``_psfstack`` or ``_psfsub`` file; a model is returned as it is.
+    wcs : bool
+        Whether the GWCS is needed. Reading it takes most of the time; PSF exposures go without,
+        and :func:`save_flagged` carries it over from the file.
+
+    Returns
+    -------
+    CubeModel
+        With ``data``, ``err`` and ``dq`` of the same shape (nints, ny, nx).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used; the message names it.
+    """
+    if isinstance(source, JwstDataModel):
+        return complete(source)
+    path = Path(source)
+    read_header(path)  # the clear errors come from here
+    with quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
+        if not wcs and "ASDF" in hdulist:
+            del hdulist["ASDF"]
+        try:
+            model = CubeModel(hdulist, validate_on_assignment=False)
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(path, f"not readable as CubeModel ({error})") from None
+    model.meta.filename = path.name
+    model._source_path = str(path)
+    return complete(model)
+
+
+def complete(model: CubeModel) -> CubeModel:
+    """See that SCI, ERR and DQ of a cube fit each other; make the DQ if there is none.
+
+    Raises
+    ------
+    InputError
+        If the cube has no usable pixel, or ERR is missing and VAR_* cannot replace it.
+    """
+    name = model.meta.filename
+    if model.data is None or model.data.ndim != 3:
+        raise InputError(name, f"{type(model).__name__} without a 3-D SCI array", "a cube")
+    if model.dq is None or model.dq.shape != model.data.shape:
+        model.dq = _broadcast_dq(model)
+    if model.err is None or model.err.shape != model.data.shape:
+        model.err = np.sqrt(_summed_variance(model)).astype(np.float32)
+    if not (np.isfinite(model.data) & (model.dq & DO_NOT_USE == 0)).any():
+        raise InputError(name, "no valid pixel (all are NaN or DO_NOT_USE)", "an exposure with data")
+    return model
+
+
+def _broadcast_dq(model: CubeModel) -> np.ndarray:
+    dq = model.dq
+    if dq is None or not dq.size:
+        return np.zeros(model.data.shape, np.uint32)
+    try:
+        return np.broadcast_to(dq, model.data.shape).astype(np.uint32)
+    except ValueError:
+        found = f"DQ has shape {dq.shape}, SCI {model.data.shape}"
+        raise InputError(model.meta.filename, found, "the same shape") from None
+
+
+def _summed_variance(model: CubeModel) -> np.ndarray:
+    parts = [getattr(model, name) for name in _VARIANCES if has_variance(model, name)]
+    if not parts:
+        found = "no ERR array that fits SCI, and no VAR_* to replace it"
+        raise InputError(model.meta.filename, found, "errors")
+    return np.sum(parts, axis=0, dtype=np.float64)
+
+
+def has_variance(model: JwstDataModel, name: str) -> bool:
+    """Whether a VAR_* array exists and has the shape of SCI (real files may have neither)."""
+    values = getattr(model, name, None)
+    return values is not None and values.shape == model.data.shape
+
+
+def variance(model: CubeModel) -> np.ndarray:
+    """Return the variance (float64, shape of SCI) from ERR; NaN and negative values give NaN."""
+    err = np.asarray(model.err, np.float64)
+    return np.where(err >= 0, err**2, np.nan)
+
+
+def bad_pixels(model: JwstDataModel, bits: int) -> np.ndarray:
+    """Return the mask (shape of SCI) of pixels that are not finite or carry one of the bits."""
+    bad = ~np.isfinite(model.data)
+    if bits:
+        bad |= (model.dq & np.uint32(bits)) != 0
+    return bad
+
+
+def open_image(source: str | Path | ImageModel) -> ImageModel:
+    """Open a 2-D image as ImageModel (a model is returned as it is).
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable or no image.
+    """
+    if isinstance(source, JwstDataModel):
+        return source
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(path, "no such file", "an image")
+    with quiet_schema_warnings():
+        try:
+            model = ImageModel(str(path), validate_on_assignment=False)
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(path, f"not readable as an image ({error})") from None
+    if model.data is None or model.data.ndim != 2:
+        raise InputError(path, "has no 2-D SCI array", "an image")
+    return model
+
+
+def new_cube(like: CubeModel, data: np.ndarray, err: np.ndarray, dq: np.ndarray) -> CubeModel:
+    """Make a cube with the metadata of another one (its arrays and WCS are left behind)."""
+    cube = CubeModel(validate_on_assignment=False)
+    cube.update(like)
+    cube.data = data.astype(np.float32, copy=False)
+    cube.err = err.astype(np.float32, copy=False)
+    cube.dq = dq.astype(np.uint32, copy=False)
+    return cube
+
+
+def add_extension(model: JwstDataModel, name: str, data: np.ndarray) -> None:
+    """Put an array or a structured array into an extension that the schema does not know."""
+    extras = model._instance.setdefault("extra_fits", {})
+    extras[name] = {"data": data}
+
+
+def extension(model: JwstDataModel, name: str) -> np.ndarray | None:
+    """Return what :func:`add_extension` stored, None if there is no such extension."""
+    data = model._instance.get("extra_fits", {}).get(name, {}).get("data")
+    return None if data is None else np.asarray(data)
+
+
+def add_history(model: JwstDataModel, text: str) -> None:
+    """Add one entry to the HISTORY of a product (what was done, with which options)."""
+    model.add_history_entry(text)
+
+
+def history(model: JwstDataModel) -> list[str]:
+    """Return the HISTORY entries of a model, oldest first."""
+    entries = model._instance.get("history", [])
+    entries = entries if isinstance(entries, list) else entries.get("entries", [])
+    return [entry["description"] for entry in entries]
+
+
+def save(model: JwstDataModel, path: str | Path, *, overwrite: bool = True) -> Path:
+    """Save a model, atomically.
+
+    Raises
+    ------
+    InputError
+        If the product exists and may not be replaced.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    if getattr(model, "saves_atomically", False):
+        model.save(str(path))
+    else:
+        with atomic_path(path) as temporary, quiet_schema_warnings():
+            model.save(str(temporary))
+    model.meta.filename = path.name
+    return path
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise InputError if a product exists that may not be replaced."""
+    if not overwrite and path.exists():
+        raise InputError(path, "exists already", "another --output-dir, or leave --no-overwrite out")
+
+
+def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) -> Path:
+    """Save an exposure of which only pixels and step statuses have changed since it was opened.
+
+    The file it came from is copied with its arrays and keywords replaced, so that everything in
+    it that is none of our business (GWCS, tables, extensions) stays as it was to the bit. A model
+    that came from no file is saved as usual.
+    """
+    source = getattr(model, "_source_path", None)
+    if source is None or not Path(source).is_file():
+        return save(model, path, overwrite=overwrite)
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    with fits.open(source, memmap=False) as hdulist, atomic_path(path) as temporary:
+        for name in ("data", "err", "dq", *_VARIANCES):
+            _replace_data(hdulist, name, getattr(model, name, None))
+        header = hdulist[0].header
+        header["FILENAME"] = path.name
+        header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        for keyword, value in flat_statuses(model):
+            header[keyword] = value
+        header.remove("HISTORY", ignore_missing=True, remove_all=True)
+        for text in history(model):
+            header["HISTORY"] = text
+        hdulist.writeto(temporary, output_verify="silentfix")
+    model.meta.filename = path.name
+    return path
+
+
+_EXTENSIONS = {"data": "SCI", "err": "ERR", "dq": "DQ"} | {n: n.upper() for n in _VARIANCES}
+
+
+def _replace_data(hdulist: fits.HDUList, name: str, data: np.ndarray | None) -> None:
+    if data is None or not data.size:
+        return
+    extname = _EXTENSIONS[name]
+    if extname in hdulist:
+        hdulist[extname].data = data
+    else:
+        hdulist.append(fits.ImageHDU(data, name=extname))
+
+
+def flat_statuses(model: JwstDataModel) -> Iterator[tuple[str, str]]:
+    """Yield (keyword, status) of the coron3 steps that a model has been through."""
+    keywords = {"outlier_detection": "S_OUTLIR", "stack_psfs": "S_PSFSTK",
+                "align_psfs": "S_PSFALI", "klip": "S_KLIP", "resample": "S_RESAMP"}  # fmt: skip
+    for name, keyword in keywords.items():
+        status = getattr(model.meta.cal_step, name, None)
+        if status:
+            yield keyword, status
+
+
+@contextlib.contextmanager
+def quiet_schema_warnings() -> Iterator[None]:
+    """Silence what a user cannot act on: keywords of older files that the schema has dropped."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"stdatamodels(\.|$)")
+        warnings.filterwarnings("ignore", module=r"astropy\.io\.fits")
+        warnings.filterwarnings("ignore", module=r"asdf(\.|$)")
+        yield
+
+
+def describe(options: Any) -> str:
+    """Write the options of a step in one line, for HISTORY and logs."""
+    from dataclasses import asdict
+
+    return " ".join(f"{name}={value}" for name, value in asdict(options).items())

@@ -1,0 +1,359 @@
+"""4-D products that do not fit in memory: written and read one integration at a time.
+
+A ``_psfalign`` product of shape (nints, npsfs, ny, nx) easily takes several GB. It is an ordinary
+FITS file of a ``QuadModel``; only the way it is written and read differs. Plain file reads are
+used, not memory maps, because mapped pages count as resident memory.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel, QuadModel
+
+from webbalign.core.errors import InputError, WebbalignError
+from webbalign.products.atomic import discard, reserve
+from webbalign.products.models import (
+    add_extension,
+    open_cube,
+    quiet_schema_warnings,
+    refuse_existing,
+)
+
+__all__ = ["AlignedSlice", "QuadWriter", "StreamedQuadModel", "open_aligned", "open_quad"]
+
+_BLOCK = 2880  # FITS files consist of blocks of this size
+# extension -> (attribute, bytes on disk); unsigned integers are stored as signed ones plus BZERO
+_ARRAYS = {"SCI": np.dtype(">f4"), "DQ": np.dtype(">i4"), "ERR": np.dtype(">f4")}
+_DQ_ZERO = np.uint32(1 << 31)
+
+
+class AlignedSlice(NamedTuple):
+    """The references aligned to one science integration, each of shape (npsfs, ny, nx)."""
+
+    data: np.ndarray
+    err: np.ndarray
+    dq: np.ndarray
+
+
+class QuadWriter:
+    """Write a QuadModel file one integration at a time.
+
+    Use as a context manager; :meth:`finish` completes the file, anything else discards it.
+
+    Parameters
+    ----------
+    path : Path
+        Where the product will lie. Until it is moved there it stays in the hidden folder.
+    shape : tuple of int
+        (nints, npsfs, ny, nx).
+    like : JwstDataModel
+        Gives the metadata.
+
+    Attributes
+    ----------
+    model : QuadModel
+        Holds the metadata; it may be changed until :meth:`finish`.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int, int], like: JwstDataModel) -> None:
+        self.path, self.shape = path, shape
+        self._temporary = reserve(path)
+        self._finished = False
+        self.model = QuadModel(validate_on_assignment=False)
+        self.model.update(like)
+        self._check_space()
+        self._file: BinaryIO = open(self._temporary, "wb")
+        self._offsets: dict[str, int] = {}
+
+    def __enter__(self) -> QuadWriter:
+        self._reserve_arrays()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        if not self._finished:
+            discard(self._temporary)
+
+    def _check_space(self) -> None:
+        need = sum(dtype.itemsize for dtype in _ARRAYS.values()) * int(np.prod(self.shape))
+        free = shutil.disk_usage(self._temporary.parent).free
+        if need > 0.95 * free:
+            raise WebbalignError(
+                f"{self.path}: needs {need / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; "
+                "choose another --output-dir, --align-refs.align-to first, "
+                "or --align-refs.no-save-psfalign"
+            )
+
+    def _reserve_arrays(self) -> None:
+        # The primary header is written last, when all statuses are known; leave room for it.
+        primary, cards, _ = self._metadata()
+        self._primary_size = len(primary) + 4 * _BLOCK
+        self._file.seek(self._primary_size)
+        for name, dtype in _ARRAYS.items():
+            header = _array_header(name, self.shape, cards.get(name))
+            self._file.write(header.tostring().encode("ascii"))
+            self._offsets[name] = self._file.tell()
+            size = int(np.prod(self.shape)) * dtype.itemsize
+            self._file.seek(size + -size % _BLOCK, os.SEEK_CUR)
+        self._end = self._file.tell()
+
+    def _metadata(self) -> tuple[bytes, dict[str, fits.Header], bytes]:
+        """Let stdatamodels make everything but the arrays.
+
+        Returns the primary header, the keywords that belong to the arrays' headers, and the
+        extensions that follow the arrays.
+        """
+        scratch = self._temporary.with_suffix(".head.fits")
+        try:
+            with quiet_schema_warnings():
+                self.model.save(str(scratch), overwrite=True)
+            with fits.open(scratch, memmap=False) as hdulist:
+                hdulist[0].header["FILENAME"] = self.path.name
+                cards = {hdu.name: hdu.header for hdu in hdulist if hdu.name in _ARRAYS}
+                others = [hdu for hdu in hdulist if hdu.name not in _ARRAYS]
+                buffer = io.BytesIO()
+                fits.HDUList(others).writeto(buffer)
+        finally:
+            scratch.unlink(missing_ok=True)
+        content = buffer.getvalue()
+        start = len(others[0].header.tostring())
+        return content[:start], cards, content[start:]
+
+    def write(self, index: int, part: AlignedSlice) -> None:
+        """Write integration `index`."""
+        count = int(np.prod(self.shape[1:]))
+        values = {"SCI": part.data, "ERR": part.err, "DQ": part.dq}
+        for name, dtype in _ARRAYS.items():
+            array = values[name]
+            if array.shape != self.shape[1:]:
+                raise ValueError(f"{name} has shape {array.shape}, the product {self.shape[1:]}")
+            if name == "DQ":
+                array = (array.astype(np.uint32, copy=False) ^ _DQ_ZERO).view(np.int32)
+            self._file.seek(self._offsets[name] + index * count * dtype.itemsize)
+            array.astype(dtype).tofile(self._file)
+
+    def finish(self, table: np.ndarray | None = None) -> StreamedQuadModel:
+        """Complete the file and return a lazily opened model of it.
+
+        Parameters
+        ----------
+        table : ndarray, optional
+            Structured array for the extension SHIFTS.
+        """
+        if table is not None:
+            add_extension(self.model, "SHIFTS", table)
+        primary, _, tail = self._metadata()
+        self._file.seek(self._end)
+        self._file.write(tail)
+        self._file.seek(0)
+        self._file.write(_padded(primary, self._primary_size))
+        self._file.close()
+        self._finished = True
+        return StreamedQuadModel.from_file(self._temporary, final=self.path)
+
+
+def _padded(header: bytes, size: int) -> bytes:
+    """Fill a FITS header up to `size` bytes with blank cards (END stays the last card)."""
+    end = header.rindex(b"END".ljust(80))
+    return header[:end].ljust(size - 80) + b"END".ljust(80)
+
+
+def _array_header(name: str, shape: tuple[int, ...], cards: fits.Header | None) -> fits.Header:
+    header = fits.Header()
+    header["XTENSION"] = ("IMAGE", "Image extension")
+    header["BITPIX"] = (32 if name == "DQ" else -32, "array data type")
+    header["NAXIS"] = (len(shape), "number of array dimensions")
+    for axis, length in enumerate(reversed(shape), start=1):
+        header[f"NAXIS{axis}"] = length
+    header["PCOUNT"] = (0, "number of parameters")
+    header["GCOUNT"] = (1, "number of groups")
+    header["EXTNAME"] = (name, "extension name")
+    header["EXTVER"] = (1, "extension value")
+    if name == "DQ":
+        header["BSCALE"] = 1
+        header["BZERO"] = 1 << 31
+    header.extend((cards or fits.Header()).copy(strip=True), update=False, unique=True)
+    return header
+
+
+class LazyQuadModel(QuadModel):
+    """A QuadModel whose arrays are not in memory.
+
+    :meth:`part` gives one integration. ``data``, ``err`` and ``dq`` collect all of them at each
+    access, for the sake of whatever expects an ordinary model.
+    """
+
+    _shape: tuple[int, int, int, int] | None = None
+
+    @property
+    def _model_type(self) -> str:
+        return "QuadModel"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int] | None:
+        """(nints, npsfs, ny, nx)."""
+        return self._shape
+
+    def part(self, index: int) -> AlignedSlice:
+        """Return integration `index`."""
+        raise NotImplementedError
+
+    @property
+    def data(self) -> np.ndarray | None:
+        """All aligned images."""
+        return self._whole("data")
+
+    @property
+    def err(self) -> np.ndarray | None:
+        """All errors."""
+        return self._whole("err")
+
+    @property
+    def dq(self) -> np.ndarray | None:
+        """All flags."""
+        return self._whole("dq")
+
+    def _whole(self, name: str) -> np.ndarray | None:
+        # the base class looks at its arrays before there are any
+        if self._shape is None:
+            return None
+        return np.stack([getattr(self.part(i), name) for i in range(self._shape[0])])
+
+
+class ComputedQuad(LazyQuadModel):
+    """A 4-D product that is never written: each integration is computed when it is asked for.
+
+    Parameters
+    ----------
+    like : JwstDataModel
+        Gives the metadata.
+    shape : tuple of int
+        (nints, npsfs, ny, nx).
+    part : callable
+        ``part(index)`` returns an :class:`AlignedSlice`.
+    """
+
+    def __init__(
+        self, like: JwstDataModel, shape: tuple[int, ...], part: Callable[[int], AlignedSlice]
+    ) -> None:
+        super().__init__(validate_on_assignment=False)
+        self.update(like)
+        self._shape, self._compute = shape, part
+
+    def part(self, index: int) -> AlignedSlice:
+        """Compute integration `index`."""
+        result: AlignedSlice = self._compute(index)
+        return result
+
+
+class StreamedQuadModel(LazyQuadModel):
+    """A 4-D product whose arrays stay in its file.
+
+    It is written in the hidden folder; :meth:`save` moves it to its place.
+    """
+
+    saves_atomically = True
+
+    @classmethod
+    def from_file(cls, path: Path, final: Path | None = None) -> StreamedQuadModel:
+        """Open a QuadModel file without its arrays."""
+        with quiet_schema_warnings(), fits.open(path, memmap=True) as hdulist:
+            offsets = {}
+            for name in _ARRAYS:
+                if name in hdulist:
+                    info = hdulist[name].fileinfo()
+                    offsets[name] = (info["datLoc"], hdulist[name].header["BITPIX"])
+            shape = hdulist["SCI"].shape
+            small = [hdu.copy() for hdu in hdulist if hdu.name not in _ARRAYS]
+            model = cls(fits.HDUList(small), validate_on_assignment=False)
+        model._path, model._final, model._offsets = path, final or path, offsets
+        model._shape = shape
+        model.meta.filename = model._final.name
+        return model
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the file still lies in the hidden folder."""
+        return bool(self._path != self._final)
+
+    def part(self, index: int) -> AlignedSlice:
+        """Read integration `index`."""
+        count = int(np.prod(self._shape[1:]))
+        arrays = {}
+        with open(self._path, "rb") as file:
+            for name, dtype in _ARRAYS.items():
+                if name not in self._offsets:
+                    arrays[name] = np.zeros(self._shape[1:], np.uint32 if name == "DQ" else "f4")
+                    continue
+                offset, bitpix = self._offsets[name]
+                if abs(bitpix) != 8 * dtype.itemsize:
+                    raise InputError(self._path, f"{name} has BITPIX {bitpix}", "32 bits")
+                file.seek(offset + index * count * dtype.itemsize)
+                raw = np.fromfile(file, dtype, count)
+                arrays[name] = raw.astype(dtype.newbyteorder("=")).reshape(self._shape[1:])
+        if arrays["DQ"].dtype != np.uint32:
+            arrays["DQ"] = arrays["DQ"].view(np.uint32) ^ _DQ_ZERO
+        return AlignedSlice(arrays["SCI"], arrays["ERR"], arrays["DQ"])
+
+    def save(self, path: str | Path, dir_path: str | None = None, *args: Any, **kwargs: Any) -> str:
+        """Move the file to its place (or copy it, once it has one)."""
+        target = Path(dir_path, path) if dir_path else Path(path)
+        if self.is_temporary:
+            os.replace(self._path, target)
+            discard(self._path)  # its folder, if it is empty now
+            self._path = self._final = target
+        elif target.resolve() != Path(self._path).resolve():
+            shutil.copyfile(self._path, target)
+        return str(target)
+
+    def close(self) -> None:
+        """Remove the file if it has never been saved."""
+        super().close()
+        if "_final" in self.__dict__ and self.is_temporary:
+            discard(self._path)
+
+
+def open_quad(path: str | Path) -> StreamedQuadModel:
+    """Open a 4-D ``_psfalign`` file lazily.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable or not 4-D.
+    """
+    path = Path(path)
+    try:
+        return StreamedQuadModel.from_file(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(path, f"not readable as QuadModel ({error})", "a 4-D psfalign") from None
+
+
+def open_aligned(source: str | Path | JwstDataModel) -> CubeModel | StreamedQuadModel:
+    """Open a ``_psfalign`` product (or a ``_psfstack`` in its place).
+
+    Returns
+    -------
+    CubeModel or StreamedQuadModel
+        3-D: (npsfs, ny, nx), or 4-D: (nints, npsfs, ny, nx), opened lazily.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable or has another number of dimensions.
+    """
+    if isinstance(source, JwstDataModel):
+        return source if len(source.shape) == 4 else open_cube(source)
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(path, "no such file", "a _psfalign file")
+    with fits.open(path) as hdulist:
+        n_axes = hdulist["SCI"].header["NAXIS"] if "SCI" in hdulist else 0
+    return open_quad(path) if n_axes == 4 else open_cube(path, wcs=False)

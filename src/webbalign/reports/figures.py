@@ -1,0 +1,137 @@
+"""Pictures of a result: what came in, what was taken away, what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webbalign.products.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Mark", "Panel", "draw_panels"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something to point at: 0-based (x, y) in the panel's pixels, and what to call it."""
+
+    xy: tuple[float, float]
+    label: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of the figure.
+
+    Attributes
+    ----------
+    title : str
+    image : ndarray, shape (ny, nx)
+    centre : tuple of float
+        0-based (x, y) of the star.
+    pixel_scale : float
+        Arcsec per pixel.
+    starlight : bool
+        Whether the image shows starlight (asinh stretch, shared by all such panels) or what is
+        left of it (linear about 0).
+    marks : sequence of Mark
+    north_up : bool
+        Whether to draw a compass.
+    """
+
+    title: str
+    image: NDArray
+    centre: tuple[float, float]
+    pixel_scale: float
+    starlight: bool = False
+    marks: Sequence[Mark] = ()
+    north_up: bool = False
+
+
+def draw_panels(
+    path: str | Path, panels: Sequence[Panel], *, title: str, unit: str, radius: float = 3.0
+) -> Path:
+    """Draw images side by side, each `radius` arcsec about the star, into a PNG.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG.
+    panels : sequence of Panel
+    title, unit : str
+        Above the figure; beside the colour bars.
+    radius : float
+        Half width of the panels in arcsec (less if the images are smaller).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path = Path(path)
+    figure = Figure(figsize=(3.6 * len(panels), 4.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        shown = _show(axis, panel, _norm(panels, panel, radius), radius)
+        figure.colorbar(shown, ax=axis, orientation="horizontal", shrink=0.85, label=unit)
+    figure.suptitle(title, fontsize=11)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    return path
+
+
+def _cut(panel: Panel, radius: float) -> NDArray:
+    """Return the part of an image that is shown."""
+    half = int(np.ceil(radius / panel.pixel_scale))
+    x, y = (round(value) for value in panel.centre)
+    return panel.image[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+
+
+def _norm(panels: Sequence[Panel], panel: Panel, radius: float) -> Any:
+    from matplotlib.colors import AsinhNorm, Normalize
+
+    alike = [_cut(other, radius) for other in panels if other.starlight == panel.starlight]
+    values = np.concatenate([image[np.isfinite(image)] for image in alike])
+    if not values.size:
+        return Normalize(-1, 1)
+    if panel.starlight:
+        top = np.percentile(values, 99.7)
+        return AsinhNorm(linear_width=max(top / 50, 1e-30), vmin=0, vmax=top)
+    values = _cut(panel, radius)
+    spread = np.percentile(np.abs(values[np.isfinite(values)]), 98.5)
+    return Normalize(-spread, spread)
+
+
+def _show(axis: Axes, panel: Panel, norm: Any, radius: float) -> Any:
+    ny, nx = panel.image.shape
+    left, bottom = (-(centre + 0.5) * panel.pixel_scale for centre in panel.centre)
+    extent = (left, left + nx * panel.pixel_scale, bottom, bottom + ny * panel.pixel_scale)
+    cmap = "inferno" if panel.starlight else "RdBu_r"
+    shown = axis.imshow(panel.image, origin="lower", cmap=cmap, norm=norm, extent=extent)
+    axis.set(xlim=(-radius, radius), ylim=(-radius, radius), title=panel.title)
+    axis.set_facecolor("0.75")
+    axis.set_xlabel("arcsec")
+    axis.plot(0, 0, marker="*", color="k" if not panel.starlight else "w", ms=6, mew=0)
+    for mark in panel.marks:
+        x, y = ((mark.xy[i] - panel.centre[i]) * panel.pixel_scale for i in (0, 1))
+        axis.plot(x, y, marker="o", ms=15, mfc="none", mec="k", mew=1.2)
+        axis.annotate(mark.label, (x, y), (0, 13), textcoords="offset points", ha="center")
+    if panel.north_up:
+        _compass(axis, radius)
+    return shown
+
+
+def _compass(axis: Axes, radius: float) -> None:
+    corner, length = -0.72 * radius, 0.22 * radius
+    arrow = {"arrowstyle": "->", "lw": 1.2}
+    for (dx, dy), name in (((0, length), "N"), ((-length, 0), "E")):
+        axis.annotate(
+            name, (corner, corner), (corner + dx, corner + dy), ha="center", va="center",
+            arrowprops=arrow | {"arrowstyle": "<-"},
+        )  # fmt: skip

@@ -1,0 +1,109 @@
+"""The table that coron3 ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Coron3Summary", "ExposureRow"]
+
+
+@dataclass(frozen=True)
+class ExposureRow:
+    """What happened to one science exposure.
+
+    Attributes
+    ----------
+    name : str
+        Root of the file name.
+    nints, n_outliers : int
+        Integrations, and pixels flagged in all of them.
+    shift, shift_err : float
+        Median length of the fitted shifts and of their errors, in pixels; NaN if not fitted.
+    n_failed : int
+        Pairs whose fit did not succeed.
+    rms_before, rms_after : ndarray, shape (n_annuli,)
+        Rms of the mean image in rings about the star, before and after subtraction.
+    status : str
+        ALIGNED, or what went wrong.
+    """
+
+    name: str
+    nints: int
+    n_outliers: int
+    shift: float
+    shift_err: float
+    n_failed: int
+    rms_before: np.ndarray
+    rms_after: np.ndarray
+    status: str = "ALIGNED"
+
+
+@dataclass
+class Coron3Summary:
+    """Rows, files and notes of one run.
+
+    Attributes
+    ----------
+    edges : sequence of float
+        Radii between the rings, in arcsec.
+    unit : str
+        Unit of the images.
+    rows : list of ExposureRow
+    n_psf_outliers : int
+        Pixels flagged in the PSF exposures.
+    files : list of Path
+        Everything written, in that order.
+    """
+
+    edges: Sequence[float] = ()
+    unit: str = ""
+    rows: list[ExposureRow] = field(default_factory=list)
+    n_psf_outliers: int = 0
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def n_unaligned(self) -> int:
+        """Number of exposures for which at least one pair was not aligned."""
+        return sum(row.status != "ALIGNED" for row in self.rows)
+
+    @property
+    def text(self) -> str:
+        """The table as plain text, never wrapped."""
+        return "\n".join([*self._table(), "", *self._files()])
+
+    def _table(self) -> list[str]:
+        rings = [f'{a:g}-{b:g}"' for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)]
+        head = ["exposure", "ints", "outliers", "shift [px]", "status"]
+        rows = [[*head, *(f"rms {ring}" for ring in rings)]]
+        for row in self.rows:
+            gains = [f"{_g(b)} -> {_g(a)}" for b, a in zip(row.rms_before, row.rms_after, strict=True)]
+            shift = "-" if np.isnan(row.shift) else f"{row.shift:.3f} +- {_g(row.shift_err)}"
+            rows.append(
+                [row.name, str(row.nints), str(row.n_outliers), shift, row.status, *gains]
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        lines.insert(1, "-" * max(map(len, lines)))
+        lines.append(
+            f"rms before -> after subtraction, mean of the integrations, in {self.unit or 'data units'}; "
+            f"{self.n_psf_outliers} outliers flagged in the PSF exposures"
+        )
+        return lines
+
+    def _files(self) -> list[str]:
+        if not self.files:
+            return ["no files written"]
+        folder = self.files[-1].parent
+        names = [path.name if path.parent == folder else str(path) for path in self.files]
+        return [f"{len(names)} files in {folder}:", *(f"  {name}" for name in names)]
+
+
+def _g(value: float) -> str:
+    return f"{value:.2g}" if np.isfinite(value) else "-"

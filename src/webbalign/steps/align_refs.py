@@ -1,0 +1,260 @@
+"""align_refs: move every reference onto the science images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
+
+from webbalign.core.alignment import Frame, References, fit_frame
+from webbalign.core.cubes import fill_bad_pixels
+from webbalign.core.errors import InputError
+from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
+from webbalign.products import models
+from webbalign.products.flags import interpret_bits
+from webbalign.products.references import PsfMask, find_psfmask
+from webbalign.products.streams import AlignedSlice, ComputedQuad, QuadWriter, StreamedQuadModel
+from webbalign.products.tables import shift_table, write_ecsv
+from webbalign.steps.base import WebbStep
+
+__all__ = ["AlignRefsStep"]
+
+log = logging.getLogger(__name__)
+
+
+class AlignRefsStep(WebbStep):
+    """Align every reference PSF to the science integrations."""
+
+    class_alias = "webbalign_align_refs"
+    product = "psfalign"
+    options_class = AlignRefs
+    reference_file_types: ClassVar = ["psfmask"]
+    profiles: ClassVar = {
+        "jwst": {
+            "align_to": "first", "repair": "box", "shift_padding": 0, "err_shift": "flux",
+            "hand_on_repaired": True,
+        }
+    }  # fmt: skip
+    # where a 4-D product is going to lie; a pipeline sets it
+    destination: Path | None = None
+
+    def process(self, target: str | CubeModel, psf: str | CubeModel) -> JwstDataModel:
+        """Align references.
+
+        Parameters
+        ----------
+        target : str or CubeModel
+            Science exposure (nints, ny, nx).
+        psf : str or CubeModel
+            ``_psfstack`` (npsfs, ny, nx).
+
+        Returns
+        -------
+        CubeModel or StreamedQuadModel
+            (npsfs, ny, nx) where one alignment serves all integrations, else
+            (nints, npsfs, ny, nx), opened lazily. Extension SHIFTS holds the fits.
+
+        Raises
+        ------
+        InputError
+            If sizes differ or the mask cannot be used.
+        """
+        options: AlignRefs = self.options
+        science = models.open_cube(self._path(target))
+        stack = models.open_cube(self._path(psf), wcs=False)
+        _check_sizes(science, stack)
+        mask = self._find_mask(science)
+        if mask is None:
+            return self._unaligned(stack)
+        references = self._references(stack)
+        frames = self._frames(science)
+        fits = self._fit(frames, references, mask.weight, options)
+        table = shift_table(fits, self._frame_numbers(science))
+        self._report(fits, science, stack)
+        if options.align_to == "each":
+            return self._aligned_each(science, stack, references, fits, table, mask)
+        return self._aligned_once(stack, references, fits[0], table, mask)
+
+    def write_table(self, aligned: JwstDataModel, product: str | Path) -> Path:
+        """Write the fitted shifts as ECSV beside the product (``.._psfalign_shifts.ecsv``)."""
+        path = Path(product).with_suffix("")
+        path = path.with_name(f"{path.name}_shifts.ecsv")
+        meta = {"product": Path(product).name, "webbalign": models.describe(self.options)}
+        return write_ecsv(models.extension(aligned, "SHIFTS"), path, meta)
+
+    def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
+        """Save the aligned references and the table of shifts."""
+        saved = super().save_product(model, path)
+        if models.extension(model, "SHIFTS") is not None:
+            log.info("saved %s", self.write_table(model, saved))
+        return saved
+
+    # Operations of `process` ---------------------------------------------------------------------
+
+    def _path(self, source: Any) -> Any:
+        return source if isinstance(source, JwstDataModel) else self.make_input_path(str(source))
+
+    def _find_mask(self, science: CubeModel) -> PsfMask | None:
+        mask = find_psfmask(science, self.override_psfmask, self.options.psfmask_convention)
+        if mask is None:
+            return None
+        for message in mask.messages:
+            log.warning("%s", message)
+        log.info(
+            "psfmask %s (%s, convention %s): %.1f %% of the pixels have weight",
+            mask.name, mask.source, self.options.psfmask_convention, 100 * mask.fraction,
+        )  # fmt: skip
+        return mask
+
+    def _unaligned(self, stack: CubeModel) -> CubeModel:
+        log.warning("no PSFMASK applies: the references are used unaligned")
+        self.record(stack, "align_psfs", "SKIPPED")
+        return stack
+
+    def _repair(self, data: np.ndarray, bad: np.ndarray, outside: np.ndarray, name: Any) -> Any:
+        options = self.options
+        return fill_bad_pixels(
+            data, bad, box=options.median_box_length, grow=options.repair == "grow",
+            outside=outside, name=name,
+        )  # fmt: skip
+
+    def _repaired(self, cube: CubeModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return images (float64) and errors without bad pixels, and where they were good."""
+        bad = models.bad_pixels(cube, interpret_bits(self.options.bad_bits))
+        outside = (cube.dq & np.uint32(models.NON_SCIENCE)) != 0
+        name = cube.meta.filename
+        images = self._repair(cube.data.astype(np.float64), bad, outside, name)
+        if self.options.err_shift == "flux":
+            return images, cube.err, ~bad
+        unknown = bad | ~np.isfinite(cube.err)
+        return images, self._repair(cube.err, unknown, outside, name), ~bad
+
+    def _references(self, stack: CubeModel) -> References:
+        images, errors, good = self._repaired(stack)
+        return References(images, errors, stack.dq, good)
+
+    def _frames(self, science: CubeModel) -> list[Frame]:
+        """Return the science images that the references are aligned to."""
+        part = slice(0, 1) if self.options.align_to == "first" else slice(None)
+        images, errors, good = self._repaired(_part(science, part))
+        variances = np.square(np.nan_to_num(errors), dtype=np.float64)
+        if self.options.align_to != "mean":
+            return [Frame(*frame) for frame in zip(images, variances, good, strict=True)]
+        n = len(images)
+        return [Frame(images.mean(axis=0), variances.sum(axis=0) / n**2, good.any(axis=0))]
+
+    def _frame_numbers(self, science: CubeModel) -> Sequence[int]:
+        to = self.options.align_to
+        return range(len(science.data)) if to == "each" else [0 if to == "first" else -1]
+
+    def _fit(
+        self, frames: list[Frame], references: References, weight: np.ndarray, options: AlignRefs
+    ) -> list[list[ShiftFit]]:
+        fit = partial(fit_frame, references=references, weight=weight, options=options)
+        return list(self._tracked("align: fit", len(frames), fit, frames))
+
+    def _tracked(
+        self, name: str, total: int, function: Callable[[Any], Any], items: Any
+    ) -> Iterator[Any]:
+        progress = self.runtime.progress
+        progress.start(name, total)
+        for result in self.runtime.map(function, items):
+            progress.advance()
+            yield result
+        progress.done()
+
+    def _report(
+        self, fits: list[list[ShiftFit]], science: CubeModel, stack: CubeModel
+    ) -> None:
+        flat = [fit for frame in fits for fit in frame]
+        failed = [fit for fit in flat if fit.status is not FitStatus.OK]
+        shifts = np.hypot([fit.dx for fit in flat], [fit.dy for fit in flat])
+        log.info(
+            "%s: %d pairs, median shift %.3f px, largest %.3f px",
+            science.meta.filename, len(flat), np.nanmedian(shifts), np.nanmax(shifts),
+        )  # fmt: skip
+        if failed:
+            words = sorted({fit.status.name for fit in failed})
+            log.warning(
+                "%s: %d of %d references could not be aligned (%s); they are used where they are",
+                science.meta.filename, len(failed), len(flat), ", ".join(words),
+            )  # fmt: skip
+
+    def _describe(self, model: JwstDataModel, mask: PsfMask) -> None:
+        model.meta.ref_file.psfmask.name = mask.name
+        self.record(model, "align_psfs")
+        models.add_history(
+            model,
+            f"psfmask {mask.name}: {mask.source}, convention {self.options.psfmask_convention}, "
+            f"{100 * mask.fraction:.1f} % of the pixels with weight",
+        )
+
+    def _aligned_once(
+        self,
+        stack: CubeModel,
+        references: References,
+        fits: Sequence[ShiftFit],
+        table: np.ndarray,
+        mask: PsfMask,
+    ) -> CubeModel:
+        aligned = models.new_cube(stack, *references.shifted(fits, self.options))
+        _copy_origin(stack, aligned)
+        models.add_extension(aligned, "SHIFTS", table)
+        self._describe(aligned, mask)
+        return aligned
+
+    def _aligned_each(
+        self,
+        science: CubeModel,
+        stack: CubeModel,
+        references: References,
+        fits: list[list[ShiftFit]],
+        table: np.ndarray,
+        mask: PsfMask,
+    ) -> StreamedQuadModel | ComputedQuad:
+        shape = (len(fits), *references.images.shape)
+        shift = partial(_shift, references, options=self.options)
+        if not self.options.save_psfalign:
+            computed = ComputedQuad(stack, shape, lambda i: shift(fits[i]))
+            models.add_extension(computed, "SHIFTS", table)
+            self._describe(computed, mask)
+            return computed
+        destination = self.destination or Path(self.make_output_path())
+        models.refuse_existing(destination, self.runtime.overwrite)
+        with QuadWriter(destination, shape, stack) as writer:
+            _copy_origin(stack, writer.model)
+            self._describe(writer.model, mask)
+            for i, part in enumerate(self._tracked("align: shift", len(fits), shift, fits)):
+                writer.write(i, part)
+            return writer.finish(table)
+
+
+def _shift(references: References, fits: Sequence[ShiftFit], options: AlignRefs) -> AlignedSlice:
+    return AlignedSlice(*references.shifted(fits, options))
+
+
+def _part(cube: CubeModel, part: slice) -> CubeModel:
+    chosen = models.new_cube(cube, cube.data[part], cube.err[part], cube.dq[part])
+    chosen.meta.filename = cube.meta.filename
+    return chosen
+
+
+def _copy_origin(source: CubeModel, target: JwstDataModel) -> None:
+    origin = models.extension(source, "PSFSRC")
+    if origin is not None:
+        models.add_extension(target, "PSFSRC", origin)
+
+
+def _check_sizes(science: CubeModel, stack: CubeModel) -> None:
+    if science.shape[1:] != stack.shape[1:]:
+        (ny, nx), (want_y, want_x) = stack.shape[1:], science.shape[1:]
+        raise InputError(
+            stack.meta.filename,
+            f"references of {nx} x {ny} pixels",
+            f"{want_x} x {want_y} as in {science.meta.filename}",
+        )

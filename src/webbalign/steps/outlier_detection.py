@@ -1,0 +1,89 @@
+"""outlier_detection: flag what differs from the median over the integrations of an exposure."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel
+
+from webbalign.core.outliers import OutlierDetection, Outliers, OutlierStatus, find_outliers
+from webbalign.products import models
+from webbalign.products.flags import bad_from_good_bits
+from webbalign.steps.base import WebbStep
+
+__all__ = ["OutlierDetectionStep"]
+
+log = logging.getLogger(__name__)
+
+
+class OutlierDetectionStep(WebbStep):
+    """Flag the cosmic rays and unstable pixels of one coronagraphic exposure."""
+
+    class_alias = "webbalign_outlier_detection"
+    product = "crfints"
+    options_class = OutlierDetection
+    profiles: ClassVar = {
+        "jwst": {
+            "jitter_scale": 0.0, "missing_err": "zero", "min_integrations": 1, "flag_bad": True,
+        }
+    }  # fmt: skip
+
+    def process(self, source: str | CubeModel) -> CubeModel:
+        """Flag outliers: DQ gets DO_NOT_USE + OUTLIER, and SCI, ERR and VAR_* become NaN.
+
+        Parameters
+        ----------
+        source : str or CubeModel
+            Exposure (nints, ny, nx).
+
+        Returns
+        -------
+        CubeModel
+
+        Raises
+        ------
+        InputError
+            If the exposure cannot be used.
+        """
+        exposure = self.open_input(source)
+        options: OutlierDetection = self.options
+        bad = models.bad_pixels(exposure, bad_from_good_bits(options.good_bits))
+        outliers = find_outliers(exposure.data, exposure.err, ~bad, options=options)
+        self._report(exposure, outliers)
+        _flag(exposure, outliers.mask)
+        done = outliers.status is OutlierStatus.OK
+        self.record(exposure, "outlier_detection", "COMPLETE" if done else "SKIPPED")
+        if options.save_intermediate_results:
+            self._save_median(exposure, outliers)
+        return exposure
+
+    def _report(self, exposure: CubeModel, outliers: Outliers) -> None:
+        name = exposure.meta.filename
+        if outliers.status is not OutlierStatus.OK:
+            log.warning("%s: no outliers flagged: %s", name, outliers.reason)
+        else:
+            log.info("%s: %d outliers", name, outliers.n_found.sum())
+
+    def _save_median(self, exposure: CubeModel, outliers: Outliers) -> None:
+        median = ImageModel(validate_on_assignment=False)
+        median.update(exposure)
+        median.data = outliers.median.astype(np.float32)
+        asn_id = self.search_attr("asn_id")
+        path = self.make_output_path(
+            basepath=exposure.meta.filename, suffix="median", asn_id=asn_id
+        )
+        saved = models.save(median, Path(path), overwrite=self.runtime.overwrite)
+        log.info("saved %s", saved)
+
+
+def _flag(exposure: CubeModel, mask: np.ndarray) -> None:
+    exposure.dq[mask] |= np.uint32(models.DO_NOT_USE | models.OUTLIER)
+    # stage-3 products of JWST hold NaN wherever DO_NOT_USE was set by this step
+    exposure.data[mask] = np.nan
+    exposure.err[mask] = np.nan
+    for name in ("var_poisson", "var_rnoise", "var_flat"):
+        if models.has_variance(exposure, name):
+            getattr(exposure, name)[mask] = np.nan
