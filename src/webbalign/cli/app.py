@@ -149,6 +149,8 @@ def _explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    if _is_stpipe_refusal(error):
+        return f"parameters: {error}"
     if isinstance(error, MemoryError):
         return "not enough memory"
     if isinstance(error, SystemExit):
@@ -157,6 +159,12 @@ def _explain(error: BaseException) -> str:
         f"unexpected {type(error).__name__}: {error} - this is a defect of webbalign; "
         "please report it with the output of the same command with --debug"
     )
+
+
+def _is_stpipe_refusal(error: BaseException) -> bool:
+    """Tell whether stpipe refuses a parameter (without importing stpipe, which takes long)."""
+    kind = type(error)
+    return kind.__name__ == "ValidationError" and kind.__module__.partition(".")[0] == "stpipe"
 
 
 def _say_error(text: str) -> None:

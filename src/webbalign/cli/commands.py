@@ -267,7 +267,7 @@ _COMMANDS = (
         summary="Write a PSFMASK reference file.",
         arguments="",
         about="Writes a PSFMASK file with all the keywords by which it is selected: a central "
-        "hole of --radius, or the weights of --from-image.",
+        "hole of --radius, the weights of --from-image, or the weight derived for the coronagraph.",
         flags=lambda: flags_of(common.MaskFileOptions, "The mask"),
         function="webbalign.cli.run_files:run_psfmask_make",
         count=(0, 0),

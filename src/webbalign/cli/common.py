@@ -105,18 +105,37 @@ class AssociationOptions(Options):
 class MaskFileOptions(Options):
     """What a PSFMASK file holds."""
 
-    output: str | None = opt(None, "File to write; needed.")
+    output: str | None = opt(None, "File to write. It has to be given.")
     like: str | None = opt(
-        None, "Exposure whose instrument, filter, coronagraph, subarray and size the mask serves."
+        None,
+        "Exposure from which instrument, filter, coronagraph, subarray, size and the position of "
+        "the star are taken where they are not given.",
     )
     radius: float | None = opt(
-        None, "Radius in pixels of the central hole, within which the weight is 0.", min=0
+        None,
+        "Radius in pixels of the central hole, within which the weight is 0. None, without an image: "
+        "the weight that is derived for the coronagraph.",
+        min=0,
     )
     from_image: str | None = opt(
-        None, "FITS image of weights (1 used, 0 ignored) to take instead of a hole."
+        None, "FITS file whose first image holds weights (1 used, 0 ignored) to take instead."
     )
     center: tuple[float, ...] | None = opt(
-        None, "Centre x, y of the hole (0-based pixels); none: the known mask position.", length=2
+        None,
+        "Centre x, y of the hole in 0-based pixels. None: the star of the exposure, else the known "
+        "position of the mask.",
+        length=2,
     )
-    description: str | None = opt(None, "Text for the keyword DESCRIP.")
-    author: str | None = opt(None, "Text for the keyword AUTHOR.")
+    instrument: str | None = opt(None, "INSTRUME, NIRCAM or MIRI.")
+    filter: str | None = opt(None, "FILTER.")
+    coronagraph: str | None = opt(None, "CORONMSK.")
+    subarray: str | None = opt(None, "SUBARRAY.")
+    shape: tuple[int, ...] | None = opt(None, "Rows and columns of the mask.", min=1, length=2)
+    corner: tuple[int, ...] | None = opt(
+        None, "Detector column and row of the first pixel, counted from 1.", min=1, length=2
+    )
+    description: str | None = opt(None, "DESCRIP. None: how the mask was made.")
+    author: str | None = opt(None, "AUTHOR.")
+    pedigree: str = opt("GROUND", "PEDIGREE.")
+    useafter: str = opt("2022-01-01T00:00:00", "USEAFTER.")
+    overwrite: bool = opt(True, "Replace the file if it exists.")

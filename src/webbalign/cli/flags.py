@@ -11,6 +11,7 @@ from webbalign.core.options import Option, Options, declared
 
 __all__ = ["Flag", "flags_of"]
 
+_FILES = ("from_image", "like", "output", "output_wcs", "override_psfmask", "save_parameters")
 _KIND_NAMES = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}
 
 
@@ -61,7 +62,7 @@ class Flag:
             If the value is not allowed; the message names the flag.
         """
         try:
-            if self.option.optional and words[-1].lower() == "none":
+            if self._is_none(words[-1]):
                 return None
             if not self.is_list:
                 return self.option.check(words[-1])
@@ -74,6 +75,10 @@ class Flag:
             if self.is_list and len(words) == 1:
                 text = text.replace(repr(words), repr(words[0]))
             raise OptionError(text) from None
+
+    def _is_none(self, word: str) -> bool:
+        named = word.lower() == "none" and "none" not in (self.option.choices or ())
+        return named and self.option.optional
 
     def facts(self) -> str:
         """Return default and allowed values in words."""
@@ -155,9 +160,9 @@ def _metavar(option: Option) -> str:
     for ending, name in (("_file", "FILE"), ("_dir", "DIR"), ("_hooks", "HOOK")):
         if option.name.endswith(ending) and option.kind is str:
             return name
-    if option.name in ("override_psfmask", "save_parameters", "output_wcs", "output"):
+    if option.name in _FILES:
         return "FILE"
-    return _KIND_NAMES[option.kind]
+    return ",".join([_KIND_NAMES[option.kind]] * (option.length or 1))
 
 
 def _text(value: Any) -> str:

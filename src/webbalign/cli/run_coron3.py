@@ -21,11 +21,12 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     require_files([association])
     from webbalign.pipelines import coron3
 
+    terminal.adopt_libraries()
     options = pipeline_options(parsed)
     if parsed.get("dry_run", default=False):
         terminal.say(str(coron3.plan(association, **options)))
         return ExitStatus.OK
-    result = coron3.run(association, progress=terminal.progress(), configure_log=False, **options)
+    result = coron3.run(association, progress=terminal.progress(), **options)
     terminal.close()
     terminal.say(result.summary.text)
     if result.exit_status and parsed.get("strict", default=False):

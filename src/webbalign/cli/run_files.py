@@ -19,6 +19,7 @@ def run_asn(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
     from webbalign.products.associations import make_association
 
+    terminal.adopt_libraries()
     options = options_of(parsed, "product_name", "asn_id")
     output = parsed.get("output")
     folder = None if output is None else Path(output).parent
@@ -40,6 +41,7 @@ def run_simulate(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Write a simulated sequence."""
     from webbalign.simulate import CoronSimulation, simulate_coron3
 
+    terminal.adopt_libraries()
     names = (target[0] for target in parsed.values)
     options = CoronSimulation.from_mapping(options_of(parsed, *names))
     progress = terminal.progress()
@@ -67,6 +69,7 @@ def run_psfmask_make(command: Command, parsed: Parsed, terminal: Terminal) -> in
         raise UsageError("webbalign psfmask make needs --output FILE")
     from webbalign.products.references import make_psfmask
 
+    terminal.adopt_libraries()
     make_psfmask(**options_of(parsed, *(target[0] for target in parsed.values)))
     terminal.say(parsed.get("output"))
     return ExitStatus.OK
@@ -76,6 +79,7 @@ def run_psfmask_check(command: Command, parsed: Parsed, terminal: Terminal) -> i
     """Say what is wrong with PSFMASK files; the status tells whether anything is."""
     from webbalign.products.references import check_psfmask
 
+    terminal.adopt_libraries()
     status = ExitStatus.OK
     for name in parsed.positionals:
         problems = check_psfmask(name)

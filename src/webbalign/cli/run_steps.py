@@ -34,21 +34,23 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
     entry = STEPS[command.name.replace("-", "_")]
     step = getattr(webbalign.steps, entry.class_name)
+    terminal.adopt_libraries()
     options = step_options(parsed)
     status = ExitStatus.OK
+    progress = terminal.progress()
     with executor(parsed.get("executor", default="serial"), parsed.get("workers")) as pool:
         for inputs in _calls(entry.name, parsed.positionals):
-            if parsed.get("save_parameters") is not None:
-                _save_parameters(step, inputs[0], options, parsed.get("save_parameters"))
-            result = step.call(
-                *inputs,
-                configure_log=False,
+            instance = step.create(
+                parsed.positionals[0],
                 save_results=True,
                 map=pool.map,
-                progress=terminal.progress(),
+                progress=progress,
                 overwrite=parsed.get("overwrite", default=True),
                 **options,
             )
+            if parsed.get("save_parameters") is not None:
+                _save_parameters(instance, parsed.get("save_parameters"))
+            result = instance.run(*inputs)
             if entry.name == "align_refs" and not _all_aligned(result):
                 status = ExitStatus.NOT_ALIGNED
     if status == ExitStatus.NOT_ALIGNED and parsed.get("strict", default=False):
@@ -92,14 +94,11 @@ def _calls(step: str, names: list[str]) -> list[list[Any]]:
     return [list(names)]
 
 
-def _save_parameters(step: Any, source: Any, options: dict[str, Any], output: str) -> None:
+def _save_parameters(step: Any, output: str) -> None:
     from webbalign.products.atomic import atomic_path
 
-    config, config_file = step.build_config(source, **options)
-    config.pop("class", None)
-    instance = step.from_config_section(config, config_file=config_file)
     with atomic_path(output) as temporary:
-        instance.export_config(temporary)
+        step.export_config(temporary)
 
 
 def _all_aligned(result: Any) -> bool:

@@ -83,6 +83,20 @@ class Terminal:
         self._progress.callback(bars.close)
         return bars
 
+    def adopt_libraries(self) -> None:
+        """Take from libraries the handlers with which they write to standard error themselves.
+
+        To be called when they are imported; their messages then pass through ours only.
+        """
+        for name in ("astropy", "CRDS"):
+            logger = logging.Logger.manager.loggerDict.get(name)
+            if not isinstance(logger, logging.Logger):
+                continue
+            for handler in list(logger.handlers):
+                if isinstance(handler, logging.StreamHandler):
+                    logger.removeHandler(handler)
+                    self._logging.callback(logger.addHandler, handler)
+
     def say(self, text: str) -> None:
         """Print a result on standard output."""
         if not self.quiet:
@@ -127,13 +141,20 @@ class Terminal:
 
 
 def _stream_handler(console: Console | None) -> logging.Handler:
-    if console is not None:
+    handler: logging.Handler
+    if console is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        from rich.highlighter import NullHighlighter
         from rich.logging import RichHandler
 
-        return RichHandler(
-            console=console, show_time=False, show_path=False, markup=False, highlighter=None
+        handler = RichHandler(
+            console=console,
+            show_time=False,
+            show_level=False,
+            show_path=False,
+            highlighter=NullHighlighter(),
         )
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PlainFormatter())
     return handler
 

@@ -256,16 +256,15 @@ class _Sums:
         self.count += 1
         used = weight > 0
         self.weight += weight
-        np.add(self.data, weight * integration.data, out=self.data, where=used)
+        self.data += weight * np.where(used, integration.data, 0.0)
         if integration.err is not None:
-            excess = np.square(integration.err, dtype=np.float64)
-            excess -= self.common
-            np.maximum(excess, 0.0, out=excess)
-            np.add(self.independent, weight * weight * excess, out=self.independent, where=used)
+            error = np.where(used, integration.err, 0.0)
+            excess = np.square(error, dtype=np.float64) - self.common
+            self.independent += weight * weight * np.maximum(excess, 0.0)
         for name, total in self.variances.items():
             # the flat field is the same in all integrations: its error does not average down
             factor = weight if name == "var_flat" else weight * weight
-            np.add(total, factor * integration.variances[name], out=total, where=used)
+            total += factor * np.where(used, integration.variances[name], 0.0)
         if self.dq is not None and integration.dq is not None:
             np.bitwise_or(self.dq, integration.dq, out=self.dq, where=used)
 

@@ -1,15 +1,15 @@
 """What the motion of the star adds to the scatter of a stack of integrations.
 
-The pointing jitters by some milliarcseconds between integrations, and so the bright speckles change by
-many times their noise. Where that happens
+The pointing jitters by some milliarcseconds between integrations, and so the bright speckles change
+by many times their noise. Where that happens
 
 1. the part that is a shift and a change of flux of the median image is fitted and removed for each
    integration;
 2. from ten integrations on, the patterns in time that the remaining changes have in common are
-   found (principal components; behind a coronagraph the image of a moved star is no moved image) and
-   removed pixel by pixel with a fit that cosmic rays cannot pull;
-3. what is left beyond the noise is measured by its own scatter, in time, in the neighbourhood and in
-   the same integration, and returned as a variance.
+   found (principal components; behind a coronagraph the image of a moved star is no moved image)
+   and removed pixel by pixel with a fit that cosmic rays cannot pull;
+3. what is left beyond the noise is measured by its own scatter, in time, in the neighbourhood and
+   in the same integration, and returned as a variance.
 
 No property of an instrument enters. All fits are robust: a residual beyond three sigma counts as
 three sigma.
@@ -38,13 +38,13 @@ _LARGEST_MOTION = 0.2
 _SMALLEST_CHANGE = 0.5
 # scatter in time, relative to the variance of the noise, from which on something is going on
 _EXCESS = 1.25
-# integrations from which on patterns in time can be told from cosmic rays, and from which on a pixel's
-# own scatter is trusted besides that of its neighbours
+# integrations from which on patterns in time can be told from cosmic rays, and from which on a
+# pixel's own scatter is trusted besides that of its neighbours
 _ENOUGH_FOR_PATTERNS = 10
 _ENOUGH_FOR_PIXELS = 6
-# with less, Student's t makes room enough, and a cluster of hits would hide itself
-_ENOUGH_FOR_NEIGHBOURS = 5
-# clusters may not hide themselves by more than this factor in variance
+# with fewer integrations the excess is rough, and a cluster of hits in the wings of the star could
+# hide itself: neighbours count only where the excess is this large, up to this factor in variance
+_DEEP = 4.0
 _LARGEST_FACTOR = 2.5
 # patterns sought in each round, the share of the degrees of freedom that they may take, and the
 # variance of a pattern relative to that of the noise
@@ -135,12 +135,10 @@ def model_motion(
     values = place.take(data)
     noise = place.take(variance)
     typical = stack_median(noise)
-    steep = np.sqrt(place.mean(_squared_gradient(np.nan_to_num(median), np.isfinite(median))[zone], 3))
     n = len(values)
     start = values - place.take(median)
     prior = np.maximum(place.mean(place.take(scatter), 5), typical)
-    moved = _fit_shifts(start, np.nan_to_num(median), prior, zone)
-    residuals = values - moved
+    residuals = values - _fit_shifts(start, np.nan_to_num(median), prior, zone)
     residuals -= stack_median(residuals)
     freedom, n_patterns = n - 1.0, 0
     if n >= _ENOUGH_FOR_PATTERNS:
@@ -151,10 +149,15 @@ def model_motion(
     excess = np.maximum(place.mean(own, box), 0.0)
     if n >= _ENOUGH_FOR_PIXELS:
         excess = np.maximum(excess, own)
-    shape = excess if n >= _ENOUGH_FOR_PATTERNS else steep**2
+    shape = excess
+    if n < _ENOUGH_FOR_PATTERNS:
+        slope = _squared_gradient(np.nan_to_num(median), np.isfinite(median))
+        shape = place.mean(place.take(slope), 3)
     excess = np.maximum(excess, _scaled(residuals, noise, shape))
-    if n >= _ENOUGH_FOR_NEIGHBOURS:
-        excess = excess * _local_factor(residuals, noise, excess, place)
+    factor = _local_factor(residuals, noise, excess, place)
+    if n < _ENOUGH_FOR_PATTERNS:
+        factor = np.where(excess > _DEEP * noise, np.minimum(factor, _LARGEST_FACTOR), 1.0)
+    excess = excess * factor
     return Motion(place.pixels, residuals, excess, freedom * box**2 / _SPECKLE, n_patterns)
 
 
@@ -174,7 +177,7 @@ class _Place:
         return images[(..., *self.pixels)].astype(np.float64)
 
     def mean(self, values: Floats, box: int) -> Floats:
-        """Return the mean of values (..., npix) over the pixels of the zone in the box around each."""
+        """Return the mean of values (..., npix) over the zone's pixels in the box around each."""
         if box not in self.share:
             self.share[box] = self._box_mean(np.ones(len(self.pixels[0])), box)
         return self._box_mean(values, box) / self.share[box]
@@ -217,7 +220,8 @@ def _remove_patterns(values: Floats, noise: Floats, place: _Place) -> tuple[Floa
         sigma = np.sqrt(total[disturbed])
         level = float(np.mean(noise[disturbed] / total[disturbed]))
         scaled = _clip(residuals[:, disturbed] / sigma, _CLIP)
-        found = _principal(scaled, _SIGNIFICANT * level)[:, : min(wanted, room + 1 - basis.shape[1])]
+        most = min(wanted, room + 1 - basis.shape[1])
+        found = _principal(scaled, _SIGNIFICANT * level)[:, :most]
         if not found.shape[1]:
             break
         basis = np.linalg.qr(np.hstack([basis, found]))[0]
@@ -273,7 +277,7 @@ def _local_factor(residuals: Floats, noise: Floats, excess: Floats, place: _Plac
     squares[~np.isfinite(squares)] = 1.0
     count = 25.0 * place.share.setdefault(5, place._box_mean(np.ones(squares.shape[1]), 5))
     others = (place.mean(squares, 5) * count - squares) / np.maximum(count - 1.0, 1.0)
-    return np.where(excess > noise, np.clip(others, 1.0, _LARGEST_FACTOR), 1.0)
+    return np.where(excess > noise, np.maximum(others, 1.0), 1.0)
 
 
 def _clip(values: Floats, limit: Floats | float) -> Floats:

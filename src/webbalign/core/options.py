@@ -72,7 +72,9 @@ class Option:
         OptionError
             If the value is not allowed; the message names the option.
         """
-        if value is None:
+        # a command line and a parameter file can only write the word
+        word = isinstance(value, str) and value.strip().lower() == "none"
+        if value is None or (word and self.optional and self.choices is None):
             if self.optional:
                 return None
             raise OptionError(f"option {self.name!r} may not be None")
@@ -216,6 +218,9 @@ def _spec_line(option: Option) -> str:
         name = {int: "int_list", float: "float_list", str: "force_list"}[option.kind]
         if option.length:
             arguments += [f"min={option.length}", f"max={option.length}"]
+    elif option.optional and option.default is not None and option.kind is not str:
+        # configobj's numbers cannot be None; the text is checked when the options are made
+        name, arguments = "string", [f"default='{option.default}'"]
     else:
         name = {bool: "boolean", int: "integer", float: "float", str: "string"}[option.kind]
         arguments += [
@@ -223,7 +228,9 @@ def _spec_line(option: Option) -> str:
             for limit, value in (("min", option.min), ("max", option.max))
             if value is not None
         ]
-    return f"{option.name} = {name}({', '.join(arguments)})  # {option.doc}"
+    # configobj takes the last bracket of the line for the end of the check
+    doc = option.doc.translate(str.maketrans("()#", "[] "))
+    return f"{option.name} = {name}({', '.join(arguments)})  # {doc}"
 
 
 def _spec_value(value: Any) -> str:

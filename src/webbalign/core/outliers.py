@@ -34,7 +34,7 @@ class OutlierDetection(Options):
     maskpt: float = opt(
         0.7,
         "Pixels whose weight is below this part of the mean weight are left out of the median. "
-        "Weights being 0 or 1 here, all values above 0 and up to 1 mean the same; 0 leaves out none.",
+        "Weights being 0 or 1 here, all values above 0 mean the same; 0 leaves out none.",
         min=0,
         max=1,
     )
@@ -127,9 +127,9 @@ def find_outliers(
     """Find the values of a stack that differ from its median over the integrations.
 
     A value d with error e is an outlier if ``|d - median| > snr * e``. Where the star's motion
-    changes the image by more than its noise (see :mod:`webbalign.core.motion`), the deviation r is what
-    remains after that motion is removed, and the limit is ``r**2 > snr**2 * e**2 + t**2 * x``, x being
-    the measured variance of what remains and t the multiple that is as rare as `snr` sigma.
+    changes the image by more than its noise (see :mod:`webbalign.core.motion`), the deviation r is
+    what remains after that motion is removed, and the limit is ``r**2 > snr**2 * e**2 + t**2 * x``,
+    x being the measured variance of what remains and t the multiple that is as rare as `snr` sigma.
 
     Parameters
     ----------
@@ -146,15 +146,17 @@ def find_outliers(
     """
     options = options or OutlierDetection()
     data, err = _floats(data), _floats(err)
-    good = np.isfinite(data) if good is None else np.asarray(good, dtype=bool) & np.isfinite(data)
-    if data.ndim != 3 or err.shape != data.shape or good.shape != data.shape:
-        found = f"data {data.shape}, errors {err.shape}, good pixels {good.shape}"
+    usable = np.ones(data.shape, dtype=bool) if good is None else np.asarray(good, dtype=bool)
+    if data.ndim != 3 or err.shape != data.shape or usable.shape != data.shape:
+        found = f"data {data.shape}, errors {err.shape}, good pixels {usable.shape}"
         raise InputError(None, found, "three arrays of one shape (n, ny, nx)")
+    usable = usable & np.isfinite(data)
     # jwst finds no mean weight where all weights are 0, and then leaves out none
-    unweighted = options.maskpt == 0 or (options.flag_bad and not good.any())
-    used = data if unweighted or good.all() else np.where(good, data, np.nan).astype(data.dtype)
+    unweighted = options.maskpt == 0 or (options.flag_bad and not usable.any())
+    whole = unweighted or usable.all()
+    used = data if whole else np.where(usable, data, np.nan).astype(data.dtype, copy=False)
     median = stack_median(used)
-    refusal = _refusal(good, options)
+    refusal = _refusal(usable, options)
     if refusal is not None:
         return _nothing(data.shape, median, *refusal)
     mask = _compare(data, err, median, options)
@@ -162,9 +164,9 @@ def find_outliers(
     if motion is not None:
         mask[(slice(None), *motion.pixels)] = _compare_moving(motion, err, options)
     if not options.flag_bad:
-        mask &= good
+        mask &= usable
     if options.min_integrations > 1:
-        mask &= np.count_nonzero(good, axis=0) >= options.min_integrations
+        mask &= np.count_nonzero(usable, axis=0) >= options.min_integrations
     n_patterns = 0 if motion is None else motion.n_patterns
     found = np.count_nonzero(mask, axis=(1, 2)).astype(np.int64)
     return Outliers(mask, median, found, OutlierStatus.OK, "", zone, n_patterns)

@@ -30,7 +30,8 @@ class Resample(Options):
         choices=("square", "gaussian", "point", "turbo", "lanczos2", "lanczos3"),
     )
     fillval: str = opt(
-        "NAN", "Value of SCI where nothing contributes, a number or NAN or INDEF (the same as NAN)."
+        "NAN",
+        "Value of SCI where nothing contributes: a number, or NAN, or INDEF for the same as NAN.",
     )
     weight_type: str | None = opt(
         "ivm",

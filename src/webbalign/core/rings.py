@@ -8,6 +8,10 @@ the multiplicative steps ::
 
 which keep every factor positive and never lower the likelihood (minorisation-maximisation:
 Hunter & Lange 2004, Am. Stat. 58, 30, doi:10.1198/0003130042836).
+
+Sources in the field are positive and local, residuals of starlight have either sign and are
+all around. Hence single values beyond +3 or -5 sigma do not count, nor do sectors of a
+ring that are far above the median sector, both judged anew at each step.
 """
 
 from __future__ import annotations
@@ -34,21 +38,31 @@ CLIP_SQUARE = 4.0
 """Mean squares beyond this many sigma do not count."""
 CLIPPED_VARIANCE = 0.98487
 """Mean square of a unit Gaussian within CLIP_LOW and CLIP_HIGH."""
+MEDIAN_SQUARE = 0.45494
+"""Median of the square of a unit Gaussian."""
+SECTORS = 12
+"""Number of sectors of a ring."""
+WINSOR=25.
+CLIP_SECTOR = 2.0
+"""Sectors with more than so many times the mean square of the median sector do not count."""
 STEPS = 25
+"""Multiplicative steps of a fit."""
 
 
 @dataclass(frozen=True)
 class Rings:
-    """The good pixels of an image, sorted into rings.
+    """The good pixels of an image, sorted into the sectors of rings (cells).
 
     Attributes
     ----------
     radii : ndarray, shape (nrings,)
         Mean radius of the pixels of each ring, px.
     order : ndarray of int, shape (ngood,)
-        Flat indices of the good pixels, ring after ring.
-    starts : ndarray of int, shape (nrings,)
-        Where each ring begins in `order`.
+        Flat indices of the good pixels, cell after cell.
+    cell_starts : ndarray of int, shape (ncells,)
+        Where each cell that has pixels begins in `order`.
+    cells : ndarray of int, shape (ncells,)
+        Ring number times SECTORS plus sector number of each such cell.
     counts : ndarray of int, shape (nrings,)
         Number of pixels of each ring.
     radius : ndarray, shape (npix,)
@@ -57,13 +71,16 @@ class Rings:
 
     radii: Floats
     order: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    cell_starts: NDArray[np.int64]
+    cells: NDArray[np.int64]
     counts: NDArray[np.int64]
     radius: Floats
 
-    def sums(self, values: Floats) -> Floats:
-        """Sum over each ring, shape (nrings,), of values in the order of `order`."""
-        return np.add.reduceat(values, self.starts)
+    def sector_sums(self, values: Floats) -> Floats:
+        """Sums, shape (nrings, SECTORS), of values in the order of `order`."""
+        sums = np.zeros(len(self.radii) * SECTORS)
+        sums[self.cells] = np.add.reduceat(values, self.cell_starts, dtype=np.float64)
+        return sums.reshape(-1, SECTORS)
 
     def spread(self, per_ring: Floats) -> Floats:
         """The value of each pixel's ring, in the order of `order`."""
@@ -71,7 +88,8 @@ class Rings:
 
     def medians(self, values: Floats) -> Floats:
         """Median over each ring, shape (nrings,), of values in the order of `order`."""
-        return np.array([np.median(part) for part in np.split(values, self.starts[1:])])
+        ends = np.cumsum(self.counts)
+        return np.array([np.median(part) for part in np.split(values, ends[:-1])])
 
     def interpolate(self, per_ring: Floats) -> Floats:
         """Interpolate a value per ring linearly in radius, shape (npix,)."""
@@ -80,22 +98,36 @@ class Rings:
 
 def make_rings(shape: tuple[int, int], centre: tuple[float, float], good: Bools) -> Rings:
     """Sort the good pixels of an image (ny, nx) into rings about `centre` (x, y), 0-based px."""
-    y, x = np.indices(shape)
-    radius = np.hypot(x - centre[0], y - centre[1]).ravel()
+    y, x = np.indices(shape, dtype=np.float64)
+    x -= centre[0]
+    y -= centre[1]
+    radius = np.hypot(x, y).ravel()
     inside = np.flatnonzero(good)
-    order = inside[np.argsort(radius[inside], kind="stable")]
-    sorted_radius = radius[order]
-    starts = [0]
+    sorted_radius = np.sort(radius[inside])
+    edges = _ring_edges(sorted_radius)
+    ring = np.searchsorted(edges, radius[inside], side="right")
+    turn = np.arctan2(y.ravel()[inside], x.ravel()[inside]) / (2.0 * np.pi) + 0.5
+    cell = ring * SECTORS + np.minimum((turn * SECTORS).astype(np.int64), SECTORS - 1)
+    sorting = np.argsort(cell, kind="stable")
+    cells, cell_starts = np.unique(cell[sorting], return_index=True)
+    counts = np.bincount(ring)
+    radii = np.bincount(ring, radius[inside]) / counts
+    return Rings(radii, inside[sorting], cell_starts, cells, counts, radius)
+
+
+def _ring_edges(radii: Floats) -> Floats:
+    """Where a ring ends and the next begins, for sorted radii of all pixels."""
+    edges: list[float] = []
+    start = 0
     while True:
-        inner = sorted_radius[starts[-1]]
+        inner = radii[start]
         outer = inner + max(RING_WIDTH, RING_GROWTH * inner)
-        end = max(int(np.searchsorted(sorted_radius, outer)), starts[-1] + RING_PIXELS)
-        if end + RING_PIXELS > len(order):
-            break
-        starts.append(end)
-    counts = np.diff([*starts, len(order)])
-    radii = np.add.reduceat(sorted_radius, starts) / counts
-    return Rings(radii, order, np.array(starts), counts, radius)
+        start = max(int(np.searchsorted(radii, outer)), start + RING_PIXELS)
+        if start + RING_PIXELS > len(radii):
+            return np.array(edges)
+        # pixels of equal radius stay together
+        start = int(np.searchsorted(radii, radii[start]))
+        edges.append(float(radii[start]))
 
 
 def fit_components(
@@ -118,50 +150,63 @@ def fit_components(
     Returns
     -------
     ndarray, shape (nmaps, nrings)
-        The factors; 0 where noise explains the values.
+        The factors; nearly 0 where noise explains the values.
     """
-    tiny = np.finfo(np.float64).tiny
-    values, noise = values[rings.order], noise[rings.order]
-    maps = maps[:, rings.order]
-    freedom = None if freedom is None else np.maximum(freedom[rings.order], 1)
+    values, noise, maps = values[rings.order], noise[rings.order], maps[:, rings.order]
     if freedom is None:
         # an even positive ring may be sky; an even negative one is starlight taken away twice
         values = values - rings.spread(np.maximum(rings.medians(values), 0.0))
-        scale = 1.4826 * rings.medians(np.abs(values))
         squares = values**2
-        variance = np.maximum(rings.spread(scale**2), noise)
+        low, high = CLIP_LOW**2, CLIP_HIGH**2
+        limits = np.where(values > 0, high, low)
+        unclipped = CLIPPED_VARIANCE
+        typical = rings.medians(squares) / MEDIAN_SQUARE
     else:
         squares = values
-        variance = np.maximum(rings.spread(rings.medians(squares)), noise)
-    active = maps.max(axis=1) > 0
-    mean_maps = np.array([rings.sums(part) for part in maps]) / rings.counts
-    excess = np.maximum(rings.sums(variance - noise) / rings.counts, 0.0)
-    share = excess / max(np.count_nonzero(active), 1)
-    factors = np.divide(share, mean_maps, out=np.zeros_like(mean_maps), where=mean_maps > 0)
+        limits = _limits(freedom[rings.order])
+        unclipped = 1.0
+        typical = rings.medians(squares)
+    factors = _first_factors(typical, noise, maps, rings)
     for _ in range(STEPS):
-        variance = noise + tiny
+        variance = noise.copy()
         for factor, part in zip(factors, maps, strict=True):
             variance += rings.spread(factor) * part
-        inverse = 1.0 / variance
-        counted = _counted(values, squares * inverse, variance, freedom)
-        inverse *= counted
-        for m in np.flatnonzero(active):
-            per_variance = maps[m] * inverse
-            expected = rings.sums(per_variance)
-            if freedom is None:
-                expected *= CLIPPED_VARIANCE
-            found = rings.sums(per_variance * inverse * squares)
-            ratio = np.divide(found, expected, out=np.zeros_like(found), where=expected > 0)
-            factors[m] *= np.sqrt(ratio)
+        inverse = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
+        ratio = squares * inverse
+        kept = _kept_sectors(rings, ratio, inverse)
+        inverse *= ratio < limits
+        ratio *= inverse
+        for factor, part in zip(factors, maps, strict=True):
+            found = (rings.sector_sums(part * ratio) * kept).sum(axis=1)
+            expected = (rings.sector_sums(part * inverse) * kept).sum(axis=1) * unclipped
+            factor *= np.sqrt(
+                np.divide(found, expected, out=np.zeros_like(found), where=expected > 0)
+            )
     return factors
 
 
-def _counted(
-    values: Floats, ratio: Floats, variance: Floats, freedom: Floats | None
-) -> Bools:
-    """Which values are no outliers of the present variance."""
-    if freedom is None:
-        return ratio < np.where(values > 0, CLIP_HIGH, CLIP_LOW) ** 2
-    # Wilson & Hilferty (1931): the cube root of a mean square is nearly Gaussian
-    width = 2.0 / (9.0 * freedom)
-    return ratio < (1.0 - width + CLIP_SQUARE * np.sqrt(width)) ** 3
+def _first_factors(typical: Floats, noise: Floats, maps: Floats, rings: Rings) -> Floats:
+    """Share what the noise leaves of the typical square equally between the maps."""
+    means = np.array([rings.sector_sums(part).sum(axis=1) for part in maps]) / rings.counts
+    excess = np.maximum(typical - rings.medians(noise), 0.05 * typical)
+    share = excess / max(np.count_nonzero(maps.any(axis=1)), 1)
+    return np.divide(share, means, out=np.zeros_like(means), where=means > 0)
+
+
+def _kept_sectors(rings: Rings, ratio: Floats, inverse: Floats) -> Floats:
+    """1 for sectors whose mean ratio of square to variance is not far above the median's."""
+    count = rings.sector_sums((inverse > 0).astype(np.float64))
+    mean = np.divide(
+        rings.sector_sums(np.minimum(ratio, WINSOR)), count, out=np.full(count.shape, np.nan), where=count > 0
+    )
+    mean[np.isnan(mean).all(axis=1)] = 0.0
+    return np.where(mean <= CLIP_SECTOR * np.nanmedian(mean, axis=1, keepdims=True), 1.0, 0.0)
+
+
+def _limits(freedom: Floats) -> Floats:
+    """Largest mean square, in units of its mean, that counts.
+
+    Wilson & Hilferty (1931): the cube root of a mean square is nearly Gaussian.
+    """
+    width = 2.0 / (9.0 * np.maximum(freedom, 1.0))
+    return (1.0 - width + CLIP_SQUARE * np.sqrt(width)) ** 3

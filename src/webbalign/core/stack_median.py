@@ -1,7 +1,8 @@
 """Median over the images of a stack, fast: a sorting network over whole images.
 
-``numpy.nanmedian`` along the first axis gathers the values of each pixel one by one; here the images
-are compared with each other pairwise, which is 5 to 10 times faster for up to about 100 images.
+``numpy.nanmedian`` along the first axis gathers the values of each pixel one by one; here the
+images are compared with each other pairwise, which is 5 to 10 times faster for up to about 100
+images.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def stack_median(stack: NDArray) -> NDArray:
     Returns
     -------
     ndarray, shape (...)
-        In the type of `stack`, the same numbers as ``numpy.nanmedian``; NaN where no value is finite.
+        In the type of `stack`, the same numbers as ``numpy.nanmedian``; NaN where no value is
+        finite.
     """
     n = len(stack)
     flat = np.ascontiguousarray(stack).reshape(n, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ class WebbPipeline(Pipeline, WebbStep):
     def mapped(self) -> Iterator[None]:
         """Give the steps a ``map`` made of the executor that the user chose."""
         runtime = self.runtime
-        with executor(runtime.executor, runtime.workers) as pool:
+        with spared_from_collection(), executor(runtime.executor, runtime.workers) as pool:
             own = runtime.map is not Runtime().map
             self.set_runtime(runtime if own else _with_map(runtime, pool.map))
             try:
@@ -91,6 +92,20 @@ class WebbPipeline(Pipeline, WebbStep):
         self.runtime = runtime
         for name in self.step_defs:
             getattr(self, name).runtime = runtime
+
+
+@contextmanager
+def spared_from_collection() -> Iterator[None]:
+    """Keep what exists by now out of the garbage collections that stpipe runs before each step.
+
+    The schemas and libraries are a million objects that live as long as the process; searching them
+    18 times took a fifth of the run.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _with_map(runtime: Runtime, function: Any) -> Runtime:

@@ -22,7 +22,7 @@ from webbalign.reports.summary import Coron3Summary, ExposureRow
 from webbalign.steps.align_refs import AlignRefsStep
 from webbalign.steps.klip import KlipStep
 from webbalign.steps.outlier_detection import OutlierDetectionStep
-from webbalign.steps.resample import ResampleStep
+from webbalign.steps.resample import Average, ResampleStep
 from webbalign.steps.stack_refs import StackRefsStep
 
 __all__ = ["Coron3Pipeline", "Coron3Result", "run"]
@@ -97,6 +97,7 @@ class Coron3Pipeline(WebbPipeline):
             first.instrument, first.filter, first.coronagraph,
         )  # fmt: skip
         self.summary = Coron3Summary(edges=RINGS)
+        self._first: Views | None = None
 
     # The three stages ----------------------------------------------------------------------------
 
@@ -136,7 +137,10 @@ class Coron3Pipeline(WebbPipeline):
         self._save_psf_model(subtracted, path)
         self._add_row(path, subtracted, aligned, before, n_outliers)
         aligned.close()
-        return self.resample.average(subtracted)
+        average = self.resample.average(subtracted)
+        if self._first is None:
+            self._first = Views(before, mean_image(subtracted), average)
+        return average
 
     def _align(self, exposure: CubeModel, stack: CubeModel, path: Path) -> Any:
         step = self.align_refs
@@ -164,8 +168,27 @@ class Coron3Pipeline(WebbPipeline):
         result = self.resample.run(averages)
         result.meta.asn.table_name = association.table_name
         result.meta.asn.pool_name = association.pool_name
-        self.write(result, source_product(association.name, self.suffix or "i2d"))
+        path = self.write(result, source_product(association.name, self.suffix or "i2d"))
+        if self.options.figure and isinstance(result, ImageModel):
+            self.written.append(self._draw(result, path.with_suffix(".png")))
         return result
+
+    def _draw(self, combined: ImageModel, path: Path) -> Path:
+        from webbalign.reports.coron3 import draw_coron3
+
+        first = self._first
+        title = f"{self.summary.rows[0].name}: {first.average.model.meta.target.proposer_name or ''}"
+        drawn = draw_coron3(
+            path,
+            before=first.before,
+            after=first.after,
+            exposure=(first.average.wcs, self.klip.centre(first.average.model, first.before.shape)),
+            combined=combined,
+            marks=list(zip(*[iter(self.options.mark or ())] * 2, strict=True)),
+            title=title,
+        )
+        log.info("saved %s", drawn)
+        return drawn
 
     # The summary ---------------------------------------------------------------------------------
 
@@ -173,7 +196,7 @@ class Coron3Pipeline(WebbPipeline):
         self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray, n_outliers: int
     ) -> None:
         scale = np.sqrt(subtracted.meta.photometry.pixelarea_arcsecsq or 1.0)
-        centre = self.klip.centre(subtracted)
+        centre = self.klip.centre(subtracted, before.shape)
         edges = np.array(RINGS) / scale
         table = models.extension(aligned, "SHIFTS")
         shift, error, n_failed = np.nan, np.nan, 0
@@ -197,6 +220,15 @@ class Coron3Pipeline(WebbPipeline):
         )
 
 
+@dataclass(frozen=True)
+class Views:
+    """What the figure shows of one exposure: mean images (ny, nx), and its WCS."""
+
+    before: np.ndarray
+    after: np.ndarray
+    average: Average
+
+
 def _status(skipped: bool, n_failed: int) -> str:
     if skipped:
         return "NOT ALIGNED (skipped)"
@@ -211,9 +243,7 @@ def count_outliers(exposure: CubeModel) -> int:
 def mean_image(exposure: CubeModel) -> np.ndarray:
     """Return the mean over the good integrations of each pixel (ny, nx); NaN where none is good."""
     bad = models.bad_pixels(exposure, models.DO_NOT_USE)
-    total = np.where(bad, 0.0, exposure.data).sum(axis=0, dtype=np.float64)
-    count = np.count_nonzero(~bad, axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return models.mean_over_integrations(np.where(bad, np.nan, exposure.data))
 
 
 @dataclass(frozen=True)
@@ -276,3 +306,20 @@ def run(
         summary=summary,
         exit_status=3 if summary.n_unaligned else 0,
     )
+
+
+def plan(association: str | Path, **options: Any) -> str:
+    """Say what :func:`run` would do: members, mask, sizes, memory and disk, without doing it.
+
+    Raises
+    ------
+    InputError
+        If the members cannot be used together.
+    """
+    from webbalign.pipelines.planning import describe_plan
+
+    runtime = ("executor", "workers", "progress", "map", "overwrite", "save_parameters")
+    chosen = {name: value for name, value in options.items() if name not in runtime}
+    pipeline = Coron3Pipeline.create(association, **chosen)
+    members = load_association(association)
+    return describe_plan(members, check_members(members), pipeline)

@@ -7,13 +7,16 @@ halves the time of both. Saving is atomic: see :mod:`webbalign.products.atomic`.
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asdf
 import numpy as np
+import yaml
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
@@ -36,6 +39,23 @@ __all__ = [
     "save_flagged",
     "variance",
 ]
+
+
+
+def _load_asdf_extensions() -> None:
+    """Let asdf read its extensions' manifests with libyaml instead of the Python loader.
+
+    The result is the same; it takes 0.1 s instead of 0.6 s, once per process.
+    """
+    original = yaml.SafeLoader
+    yaml.SafeLoader = getattr(yaml, "CSafeLoader", original)
+    try:
+        asdf.AsdfFile()
+    finally:
+        yaml.SafeLoader = original
+
+
+_load_asdf_extensions()
 
 # Bits of the DQ arrays that the program sets or reads by itself (JWST pixel flags).
 DO_NOT_USE = 1
@@ -71,15 +91,28 @@ def open_cube(source: str | Path | CubeModel, *, wcs: bool = True) -> CubeModel:
     path = Path(source)
     read_header(path)  # the clear errors come from here
     with quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
-        if not wcs and "ASDF" in hdulist:
-            del hdulist["ASDF"]
         try:
-            model = CubeModel(hdulist, validate_on_assignment=False)
+            model = _read_cube(hdulist, wcs)
         except (OSError, TypeError, ValueError) as error:
             raise InputError(path, f"not readable as CubeModel ({error})") from None
     model.meta.filename = path.name
     model._source_path = str(path)
     return complete(model)
+
+
+def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
+    stored = hdulist["ASDF"] if "ASDF" in hdulist else None
+    if wcs and stored is not None:
+        # fails if somebody has taken an extension out of the file: the ASDF part still names it
+        with contextlib.suppress(KeyError):
+            return CubeModel(hdulist, validate_on_assignment=False)
+    if stored is not None:
+        del hdulist["ASDF"]
+    model = CubeModel(hdulist, validate_on_assignment=False)
+    if wcs and stored is not None:
+        tree = asdf.open(io.BytesIO(stored.data.tobytes())).tree
+        model.meta.wcs = tree.get("meta", {}).get("wcs")
+    return model
 
 
 def complete(model: CubeModel) -> CubeModel:
@@ -95,7 +128,8 @@ def complete(model: CubeModel) -> CubeModel:
         raise InputError(name, f"{type(model).__name__} without a 3-D SCI array", "a cube")
     if model.dq is None or model.dq.shape != model.data.shape:
         model.dq = _broadcast_dq(model)
-    if model.err is None or model.err.shape != model.data.shape:
+    # the data model puts zeros where a file has no ERR
+    if model.err is None or model.err.shape != model.data.shape or not (model.err > 0).any():
         model.err = np.sqrt(_summed_variance(model)).astype(np.float32)
     if not (np.isfinite(model.data) & (model.dq & DO_NOT_USE == 0)).any():
         raise InputError(name, "no valid pixel (all are NaN or DO_NOT_USE)", "an exposure with data")
@@ -131,6 +165,14 @@ def variance(model: CubeModel) -> np.ndarray:
     """Return the variance (float64, shape of SCI) from ERR; NaN and negative values give NaN."""
     err = np.asarray(model.err, np.float64)
     return np.where(err >= 0, err**2, np.nan)
+
+
+def mean_over_integrations(cube: np.ndarray) -> np.ndarray:
+    """Return the mean (float64, shape (ny, nx)) over the finite integrations; NaN if there are none."""
+    finite = np.isfinite(cube)
+    total = np.where(finite, cube, 0.0).sum(axis=0, dtype=np.float64)
+    count = np.count_nonzero(finite, axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def bad_pixels(model: JwstDataModel, bits: int) -> np.ndarray:

@@ -272,7 +272,9 @@ class StreamedQuadModel(LazyQuadModel):
                     info = hdulist[name].fileinfo()
                     offsets[name] = (info["datLoc"], hdulist[name].header["BITPIX"])
             shape = hdulist["SCI"].shape
-            small = [hdu.copy() for hdu in hdulist if hdu.name not in _ARRAYS]
+            # the ASDF extension points to the arrays; all that is needed is in the headers
+            left_out = {*_ARRAYS, "ASDF"}
+            small = [hdu.copy() for hdu in hdulist if hdu.name not in left_out]
             model = cls(fits.HDUList(small), validate_on_assignment=False)
         model._path, model._final, model._offsets = path, final or path, offsets
         model._shape = shape

@@ -42,8 +42,8 @@ class Panel:
         Whether the image shows starlight (asinh stretch, shared by all such panels) or what is
         left of it (linear about 0).
     marks : sequence of Mark
-    north_up : bool
-        Whether to draw a compass.
+    compass : tuple of (float, float), optional
+        Directions (x, y) of north and east; drawn in the lower left corner.
     """
 
     title: str
@@ -52,7 +52,7 @@ class Panel:
     pixel_scale: float
     starlight: bool = False
     marks: Sequence[Mark] = ()
-    north_up: bool = False
+    compass: tuple[tuple[float, float], ...] = ()
 
 
 def draw_panels(
@@ -120,18 +120,19 @@ def _show(axis: Axes, panel: Panel, norm: Any, radius: float) -> Any:
     axis.plot(0, 0, marker="*", color="k" if not panel.starlight else "w", ms=6, mew=0)
     for mark in panel.marks:
         x, y = ((mark.xy[i] - panel.centre[i]) * panel.pixel_scale for i in (0, 1))
-        axis.plot(x, y, marker="o", ms=15, mfc="none", mec="k", mew=1.2)
-        axis.annotate(mark.label, (x, y), (0, 13), textcoords="offset points", ha="center")
-    if panel.north_up:
-        _compass(axis, radius)
+        colour = "w" if panel.starlight else "k"
+        axis.plot(x, y, marker="o", ms=16, mfc="none", mec=colour, mew=1.3)
+        axis.annotate(
+            mark.label, (x, y), (0, 13), textcoords="offset points", ha="center", color=colour
+        )
+    for direction, name in zip(panel.compass, ("N", "E"), strict=False):
+        _arrow(axis, direction, name, radius)
     return shown
 
 
-def _compass(axis: Axes, radius: float) -> None:
-    corner, length = -0.72 * radius, 0.22 * radius
-    arrow = {"arrowstyle": "->", "lw": 1.2}
-    for (dx, dy), name in (((0, length), "N"), ((-length, 0), "E")):
-        axis.annotate(
-            name, (corner, corner), (corner + dx, corner + dy), ha="center", va="center",
-            arrowprops=arrow | {"arrowstyle": "<-"},
-        )  # fmt: skip
+def _arrow(axis: Axes, direction: tuple[float, float], name: str, radius: float) -> None:
+    corner = np.array([-0.65, -0.85]) * radius
+    length = 0.25 * radius * np.array(direction)
+    axis.annotate(
+        name, corner, corner + length, ha="center", va="center", arrowprops={"arrowstyle": "<-"}
+    )

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,13 +49,14 @@ def cached_arrays(kind: str, key: object, compute: Callable[[], Arrays]) -> Arra
 
 def _load(path: Path) -> Arrays | None:
     try:
-        with np.load(path) as stored:
+        # opened here, since numpy forgets to close a file that it cannot read
+        with path.open("rb") as file, np.load(file) as stored:
             return dict(stored)
     except Exception:  # missing, cut off, not a zip: whatever is wrong with it, compute anew
         return None
 
 
-def _store(path: Path, arrays: Arrays) -> None:
+def _store(path: Path, arrays: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # another process may be writing the same file: each writes its own, the last rename wins

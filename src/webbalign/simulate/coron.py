@@ -82,12 +82,9 @@ def simulate_coron3(
 
     truths = []
     for number, exposure in enumerate(exposures):
-        wcs, reference = build_wcs(
-            instrument, exposure.position, exposure.recorded, exposure.roll
-        )
+        wcs, reference = build_wcs(instrument, exposure.position, exposure.recorded, exposure.roll)
         star, companion, truth = _scene(exposure, options, instrument, propagator, wcs, report)
-        background = instrument.background if options.background is None else options.background
-        recorded = detector.expose(star + companion + background, number)
+        recorded = detector.expose(star + companion, number)
         write_calints(
             folder / exposure.file_name,
             exposure,
@@ -131,7 +128,7 @@ def _scene(
     wcs: Any,
     report: _Counter,
 ) -> tuple[np.ndarray, np.ndarray, ExposureTruth]:
-    """Noiseless star and companion, each (nints, ny, nx) in MJy/sr, and what to remember of them."""
+    """Noiseless star and companion, each (nints, ny, nx) in MJy/sr, and where they are."""
     # Jy in a pixel -> MJy/sr
     brightness = 1e-6 / (instrument.pixel_area * np.deg2rad(1 / 3600) ** 2)
     star = np.empty((exposure.nints, *instrument.shape))

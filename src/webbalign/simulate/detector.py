@@ -1,4 +1,4 @@
-"""What the detector makes of a noiseless scene: noise with known errors, cosmic rays, bad pixels."""
+"""What the detector makes of a noiseless scene: known noise, cosmic rays, bad pixels."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Detector:
         Parameters
         ----------
         scene : ndarray (nints, ny, nx)
-            Noiseless surface brightness, background included, MJy/sr.
+            Noiseless surface brightness without the sky, MJy/sr.
         number : int
             Of the exposure in the sequence; each has noise of its own.
 
@@ -109,21 +109,28 @@ class Detector:
         rng = np.random.default_rng([self._options.seed, 3, number])
         # MJy/sr per electron of one integration
         unit = instrument.photmjsr / (instrument.gain * instrument.integration_time)
-        electrons = scene / unit
-        poisson = electrons * unit**2
+        bright = scene + instrument.sky
+        poisson = bright * unit
         read = np.full(scene.shape, (instrument.read_noise * unit) ** 2)
-        flat = (instrument.flat_error * scene) ** 2
+        flat = (instrument.flat_error * bright) ** 2
         if self._options.noise:
-            counts = rng.poisson(electrons * self._flat).astype(np.float64)
+            counts = rng.poisson(bright * self._flat / unit).astype(np.float64)
             counts += instrument.read_noise * rng.standard_normal(scene.shape)
             data = counts * unit
         else:
-            data = scene.copy()
+            data = bright
+        left = self._options.background
+        data -= instrument.sky - (instrument.background if left is None else left)
         rays = self._cosmic_rays(rng, scene.shape, unit)
         np.add.at(data, (rays.integration, rays.y, rays.x), rays.flux)
         recorded = Recorded(
-            data, np.sqrt(poisson + read + flat), self._flags(rng, scene.shape), poisson, read,
-            flat, rays,
+            data,
+            np.sqrt(poisson + read + flat),
+            self._flags(rng, scene.shape),
+            poisson,
+            read,
+            flat,
+            rays,
         )
         self._spoil(recorded, rng)
         return recorded
@@ -138,9 +145,7 @@ class Detector:
         count = int(self._hot.sum())
         for index in range(len(recorded.data)):
             recorded.data[index][self._hot] += 20.0 * rng.standard_exponential(count)
-        for array in (
-            recorded.data, recorded.err, recorded.poisson, recorded.read, recorded.flat
-        ):
+        for array in (recorded.data, recorded.err, recorded.poisson, recorded.read, recorded.flat):
             array[:, self._lost] = np.nan
 
     def _cosmic_rays(

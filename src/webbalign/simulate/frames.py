@@ -1,7 +1,7 @@
 """The world coordinates of a simulated exposure, in the frames that JWST's pipeline uses.
 
-detector -> v2v3 -> v2v3vacorr -> world: distortion to the telescope's angles, velocity aberration, and
-the rotation of the sky by the telescope's attitude.
+detector -> v2v3 -> v2v3vacorr -> world: distortion to the telescope's angles, velocity aberration,
+and the rotation of the sky by the telescope's attitude.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def _distortion(instrument: Instrument) -> Any:
     place = Shift(instrument.v2v3[0]) & Shift(instrument.v2v3[1])
     forward = center | split | (ideal_x & ideal_y) | split | (v2 & v3) | place
     # the rotation with its reflection is its own inverse
-    forward.inverse = (
-        place.inverse | split | (v2 & v3) | split | (back_x & back_y) | center.inverse
-    )
+    forward.inverse = place.inverse | split | (v2 & v3) | split | (back_x & back_y) | center.inverse
     return forward
 
 
@@ -119,8 +117,8 @@ def _inverse(instrument: Instrument, ideal_x: Any, ideal_y: Any) -> tuple[Any, A
     ny, nx = instrument.shape
     x0, y0 = instrument.reference_pixel
     x, y = np.meshgrid(np.linspace(-10, nx + 9, 30) - x0, np.linspace(-10, ny + 9, 30) - y0)
-    x, y = x.ravel(), y.ravel()
-    u, v = ideal_x(x, y), ideal_y(x, y)
+    pixels = x.ravel(), y.ravel()
+    u, v = ideal_x(*pixels), ideal_y(*pixels)
     powers = [
         (i, j) for i in range(INVERSE_DEGREE + 1) for j in range(INVERSE_DEGREE + 1 - i) if i + j
     ]
@@ -128,7 +126,7 @@ def _inverse(instrument: Instrument, ideal_x: Any, ideal_y: Any) -> tuple[Any, A
     reach = max(np.abs(u).max(), np.abs(v).max())
     design = np.stack([(u / reach) ** i * (v / reach) ** j for i, j in powers], axis=1)
     fits = []
-    for wanted in (x, y):
+    for wanted in pixels:
         solution, *_ = np.linalg.lstsq(design, wanted, rcond=None)
         scaled = {
             power: value / reach ** sum(power)
@@ -176,9 +174,7 @@ def pointing_keywords(
     ra_up, dec_up = to_sky(0.0, 1.0)
     pa_v3 = np.rad2deg(np.arctan2((ra_up - ra_v1) * np.cos(np.deg2rad(dec_v1)), dec_up - dec_v1))
     left, right, bottom, top = -0.5, nx - 0.5, -0.5, ny - 0.5
-    corners = wcs(
-        [left, left, right, right], [bottom, top, top, bottom], with_bounding_box=False
-    )
+    corners = wcs([left, left, right, right], [bottom, top, top, bottom], with_bounding_box=False)
     polygon = " ".join(f"{ra:.9f} {dec:.9f}" for ra, dec in zip(*corners, strict=True))
     return {
         "pointing.ra_v1": float(ra_v1),

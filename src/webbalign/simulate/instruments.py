@@ -76,8 +76,11 @@ class Instrument:
         Noise of one integration that no photon causes, electrons.
     photmjsr : float
         MJy/sr per DN/s.
+    sky : float
+        Brightness of the sky whose photons are recorded, MJy/sr.
     background : float
-        MJy/sr.
+        What of it is left in calibrated data, MJy/sr: MIRI's is subtracted with the help of
+        exposures of the sky alone.
     flat_error : float
         Relative error of the flat field, rms.
     keywords : dict
@@ -107,6 +110,7 @@ class Instrument:
     gain: float
     read_noise: float
     photmjsr: float
+    sky: float
     background: float
     flat_error: float
     keywords: dict[str, Any]
@@ -141,6 +145,7 @@ NIRCAM = Instrument(
     gain=1.82,
     read_noise=10.0,
     photmjsr=2.602,
+    sky=0.2,
     background=0.2,
     flat_error=5e-4,
     keywords={
@@ -191,7 +196,8 @@ MIRI = Instrument(
     gain=3.9,
     read_noise=12.0,
     photmjsr=0.62,
-    background=15.0,
+    sky=15.0,
+    background=0.3,
     flat_error=5e-4,
     keywords={
         "instrument.name": "MIRI",

@@ -8,23 +8,19 @@ a second simulation does not even import poppy.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from webbalign.simulate import aberrations
+from webbalign.simulate.aberrations import GAP, PUPIL_WIDTH, SEGMENT, drift_modes, static_error
 from webbalign.simulate.cache import cached_arrays
 from webbalign.simulate.instruments import Instrument
 
 __all__ = ["Optics", "mask_size", "optics_for", "poppy_system"]
 
-# What the sampled telescope depends on besides the instrument; raise it when this file changes.
-VERSION = 1
-
-PUPIL_WIDTH = 6.7  # m, a little more than the primary
-SEGMENT = 1.32  # m, flat to flat
-GAP = 0.01  # m
 STRUT = 0.12  # m
-STATIC_NM = 75.0  # rms of the static wavefront error
 SUPERSAMPLING = 4
 
 
@@ -71,7 +67,8 @@ def optics_for(instrument: Instrument, nwave: int) -> Optics:
     low, high = instrument.band
     wavelengths = low + (np.arange(nwave) + 0.5) * (high - low) / nwave
     key = (
-        VERSION,
+        # a telescope drawn by another version of these files is another telescope
+        *(Path(file).read_bytes() for file in (__file__, aberrations.__file__)),
         instrument.mask,
         instrument.pupil_pixels,
         instrument.padding,
@@ -80,12 +77,8 @@ def optics_for(instrument: Instrument, nwave: int) -> Optics:
         instrument.band,
         nwave,
     )
-    arrays = cached_arrays(
-        f"optics-{instrument.name}", key, lambda: _draw(instrument, wavelengths)
-    )
-    return Optics(
-        wavelengths=wavelengths, step=PUPIL_WIDTH / instrument.pupil_pixels, **arrays
-    )
+    arrays = cached_arrays(f"optics-{instrument.name}", key, lambda: _draw(instrument, wavelengths))
+    return Optics(wavelengths=wavelengths, step=PUPIL_WIDTH / instrument.pupil_pixels, **arrays)
 
 
 def _draw(instrument: Instrument, wavelengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -94,14 +87,14 @@ def _draw(instrument: Instrument, wavelengths: np.ndarray) -> dict[str, np.ndarr
     return {
         "pupil": pupil,
         "lyot": _sampled(_lyot(instrument), n),
-        "static": _static(instrument, pupil),
-        "modes": _modes(instrument, pupil),
+        "static": static_error(pupil, instrument.rotation),
+        "modes": drift_modes(pupil, instrument.rotation),
         "masks": np.stack([_mask(instrument, wavelength) for wavelength in wavelengths]),
     }
 
 
 def _pupil(instrument: Instrument) -> Any:
-    """The primary behind the struts of the secondary, as a poppy element."""
+    """Return the primary behind the struts of the secondary, as a poppy element."""
     import astropy.units as u
     import poppy
 
@@ -112,7 +105,7 @@ def _pupil(instrument: Instrument) -> Any:
 
 
 def _lyot(instrument: Instrument) -> Any:
-    """The pupil eroded from its outline, its centre and its struts, as a poppy element.
+    """Return the pupil eroded from its outline, its centre and its struts, as a poppy element.
 
     What the occulter diffracts gathers along those edges.
     """
@@ -122,9 +115,7 @@ def _lyot(instrument: Instrument) -> Any:
     stop = instrument.lyot
     # the primary's outline is a hexagon that stands on a corner
     elements = [
-        poppy.HexagonAperture(
-            flattoflat=stop.outline * u.m, rotation=instrument.rotation + 30
-        ),
+        poppy.HexagonAperture(flattoflat=stop.outline * u.m, rotation=instrument.rotation + 30),
         _struts(instrument, stop.center / 2, stop.strut),
     ]
     if stop.hole:
@@ -165,88 +156,8 @@ def _sampled(element: Any, n: int) -> np.ndarray:
     """Transmission on n x n pixels, the edges grey."""
     fine = element.sample(npix=n * SUPERSAMPLING, grid_size=PUPIL_WIDTH)
     blocks = np.asarray(fine, np.float64).reshape(n, SUPERSAMPLING, n, SUPERSAMPLING)
-    return blocks.mean(axis=(1, 3)).astype(np.float32)
-
-
-def _segments(instrument: Instrument, n: int, pistons: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """OPD (n, n) of the 18 segments moved by pistons (18,) and tilts (18, 2), in m and rad."""
-    import astropy.units as u
-    import poppy
-
-    mirror = poppy.dms.HexSegmentedDeformableMirror(
-        rings=2,
-        flattoflat=SEGMENT * u.m,
-        gap=GAP * u.m,
-        center=False,
-        rotation=instrument.rotation,
-    )
-    for number, piston, (tip, tilt) in zip(mirror.segmentlist, pistons, tilts, strict=True):
-        mirror.set_actuator(number, piston * u.m, tip * u.radian, tilt * u.radian)
-    opd = mirror.sample(npix=n, grid_size=PUPIL_WIDTH, what="opd")
-    return np.nan_to_num(np.asarray(opd, np.float64))
-
-
-def _zernikes(n: int, coefficients: list[float]) -> np.ndarray:
-    """Sum (n, n) of Noll's Zernike polynomials 1, 2, ... over the circle about the pupil."""
-    import poppy
-
-    opd = poppy.zernike.opd_from_zernikes(coefficients, npix=n, outside=0.0)
-    return np.asarray(opd, np.float64)
-
-
-def _ripples(n: int, index: float, seed: int) -> np.ndarray:
-    """A random surface (n, n) whose power falls with frequency ** -index."""
-    import astropy.units as u
-    import poppy
-
-    surface = poppy.wfe.StatisticalPSDWFE(
-        index=index, wfe=1 * u.m, radius=PUPIL_WIDTH / 2 * u.m, seed=seed
-    )
-    return np.asarray(surface.sample(npix=n, grid_size=PUPIL_WIDTH, what="opd"), np.float64)
-
-
-def _unit(opd: np.ndarray, pupil: np.ndarray) -> np.ndarray:
-    """`opd` without its mean and tilt, with an rms of 1 over the pupil.
-
-    Tilt is the pointing, which the simulation sets by itself.
-    """
-    y, x = np.indices(pupil.shape)
-    inside = pupil > 0
-    design = np.stack([np.ones(inside.sum()), x[inside], y[inside]], axis=1)
-    weight = pupil[inside].astype(np.float64)
-    root = np.sqrt(weight)
-    solution, *_ = np.linalg.lstsq(design * root[:, None], opd[inside] * root, rcond=None)
-    flat = np.where(inside, opd - solution[0] - solution[1] * x - solution[2] * y, 0.0)
-    return flat / np.sqrt(np.average(flat[inside] ** 2, weights=weight))
-
-
-def _static(instrument: Instrument, pupil: np.ndarray) -> np.ndarray:
-    n = instrument.pupil_pixels
-    rng = np.random.default_rng(18)
-    segments = _segments(
-        instrument, n, 30e-9 * rng.standard_normal(18), 60e-9 * rng.standard_normal((18, 2))
-    )
-    smooth = _zernikes(n, [0, 0, 0, 0.5, -0.7, 0.6, 0.4, -0.4, 0.3, -0.3, 0.5])
-    shape = (
-        0.6 * _unit(segments, pupil)
-        + 0.4 * _unit(smooth, pupil)
-        + 0.6 * _unit(_ripples(n, 2.2, 5), pupil)
-    )
-    return (STATIC_NM * 1e-9 * _unit(shape, pupil)).astype(np.float32)
-
-
-def _modes(instrument: Instrument, pupil: np.ndarray) -> np.ndarray:
-    """Segments' tilts, their pistons, the whole mirror's bending, and fine ripples."""
-    n = instrument.pupil_pixels
-    rng = np.random.default_rng(6)
-    still = np.zeros((18, 2))
-    shapes = [
-        _segments(instrument, n, np.zeros(18), 1e-7 * rng.standard_normal((18, 2))),
-        _segments(instrument, n, 1e-7 * rng.standard_normal(18), still),
-        _zernikes(n, [0, 0, 0, 0.6, 0.6, -0.5, 0.3, 0.2]),
-        _ripples(n, 1.8, 7),
-    ]
-    return np.stack([_unit(shape, pupil) for shape in shapes]).astype(np.float32)
+    grey: np.ndarray = blocks.mean(axis=(1, 3)).astype(np.float32)
+    return grey
 
 
 def _occulter(instrument: Instrument) -> Any:
@@ -267,8 +178,8 @@ def _mask(instrument: Instrument, wavelength: float) -> np.ndarray:
     import astropy.units as u
 
     size = mask_size(instrument)
-    # One step of this FFT is wavelength / (padding * pupil). An odd number of samples has one in the
-    # very centre; the last row and column, beyond the Nyquist frequency, are then dropped.
+    # One step of this FFT is wavelength / (padding * pupil). An odd number of samples has one in
+    # the very centre; the last row and column, beyond the Nyquist frequency, are then dropped.
     step = np.rad2deg(wavelength / (instrument.padding * PUPIL_WIDTH)) * 3600
     # the 4QPM's edges are grey, since they are oblique; the round mask is smooth
     fine = 1 if instrument.mask == "round" else 3
@@ -287,18 +198,33 @@ def mask_size(instrument: Instrument) -> int:
     return round(instrument.padding * instrument.pupil_pixels)
 
 
-def poppy_system(instrument: Instrument) -> Any:
+def poppy_system(instrument: Instrument, fov_pixels: int) -> Any:
     """Return the same telescope as a ``poppy.OpticalSystem``, to check the propagation against.
 
     Its planes are the pupil, the occulter, the Lyot stop and the detector; the wavefront errors are
     left out.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Which coronagraph.
+    fov_pixels : int
+        Side of the image, which is centred on the mask.
     """
     import astropy.units as u
     import poppy
 
-    system = poppy.OpticalSystem(npix=1024, oversample=4, pupil_diameter=PUPIL_WIDTH * u.m)
+    # as poppy knows no grey edges in a focal plane, the oblique 4QPM needs finer steps there
+    system = poppy.OpticalSystem(
+        npix=instrument.pupil_pixels,
+        oversample=4 if instrument.mask == "round" else 8,
+        pupil_diameter=PUPIL_WIDTH * u.m,
+    )
     system.add_pupil(_pupil(instrument))
+    # half a pixel off, so that none of poppy's samples is on an edge of the 4QPM
+    system.add_pupil(poppy.FQPM_FFT_aligner())
     system.add_image(_occulter(instrument))
+    system.add_pupil(poppy.FQPM_FFT_aligner(direction="backward"))
     system.add_pupil(_lyot(instrument))
-    system.add_detector(pixelscale=instrument.pixel_scale[0], fov_arcsec=6.0, oversample=1)
+    system.add_detector(pixelscale=instrument.pixel_scale[0], fov_pixels=fov_pixels, oversample=1)
     return system

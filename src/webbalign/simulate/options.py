@@ -13,8 +13,8 @@ __all__ = ["CoronSimulation"]
 class CoronSimulation(Options):
     """Options of :func:`webbalign.simulate.simulate_coron3`.
 
-    The telescope (pupil, coronagraph, static wavefront) is the same for every seed; the seed selects
-    pointing errors, wavefront drift, bad pixels, cosmic rays and noise.
+    The telescope (pupil, coronagraph, static wavefront) is the same for every seed; the seed
+    selects pointing errors, wavefront drift, bad pixels, cosmic rays and noise.
     """
 
     instrument: str = opt(
@@ -43,7 +43,7 @@ class CoronSimulation(Options):
         min=0,
     )
     wavefront_drift: float = opt(
-        4.0,
+        3.0,
         "Change of the wavefront between science and reference star, in nanometres rms. "
         "A tenth of it also happens within each exposure.",
         min=0,
@@ -69,7 +69,9 @@ class CoronSimulation(Options):
     )
     bad_pixels: float = opt(0.004, "Fraction of bad pixels on the detector.", min=0, max=0.5)
     background: float | None = opt(
-        None, "Sky background in MJy/sr. None: the typical one of the instrument.", min=0
+        None,
+        "Background left in the images, in MJy/sr. None: what is typical of the instrument. "
+        "The noise is always that of the whole sky.",
     )
     noise: bool = opt(True, "Whether photon, read and flat-field noise are added.")
     variances: str = opt(

@@ -1,9 +1,10 @@
 """From the pupil to the detector, fast enough for every integration of a sequence.
 
-The field behind the occulter is the pupil's field convolved with the occulter's transform: two small
-FFTs, exact for a band-limited mask once the padding exceeds the reach of its transform (Kuchner &
-Traub 2002, doi:10.1086/339625). The Lyot stop's field then goes to the pixels by a matrix Fourier
-transform (Soummer et al. 2007, doi:10.1364/OE.15.015935), which puts them where the detector has them.
+The field behind the occulter is the pupil's field convolved with the occulter's transform: two
+small FFTs, exact for a band-limited mask once the padding exceeds the reach of its transform
+(Kuchner & Traub 2002, doi:10.1086/339625). The Lyot stop's field then goes to the pixels by a
+matrix Fourier transform (Soummer et al. 2007, doi:10.1364/OE.15.015935), which puts them where the
+detector has them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Propagator:
         return rows.astype(np.complex64), columns.astype(np.complex64)
 
     def _pixel_response(self) -> np.ndarray:
-        """Transfer function (ny, nx // 2 + 1) of square pixels that leak 0.5 % to each neighbour."""
+        """Transfer function (ny, nx // 2 + 1) of pixels that leak 0.5 % to each neighbour."""
         ny, nx = self._instrument.shape
         fy = scipy.fft.fftfreq(ny)[:, None]
         fx = scipy.fft.rfftfreq(nx)[None, :]

@@ -114,9 +114,7 @@ class ExposureTruth:
         }
 
 
-def write_truth(
-    path: Path, options: CoronSimulation, exposures: Sequence[ExposureTruth]
-) -> Path:
+def write_truth(path: Path, options: CoronSimulation, exposures: Sequence[ExposureTruth]) -> Path:
     """Write the JSON file of a sequence.
 
     Parameters

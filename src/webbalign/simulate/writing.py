@@ -14,17 +14,12 @@ from webbalign.simulate.schedule import PROGRAM, Exposure
 
 __all__ = ["write_calints"]
 
+COMMON = "assign_wcs dq_init flat_field jump linearity photom ramp_fit refpix saturation"
 DONE = {
-    "nircam": (
-        "assign_wcs", "charge_migration", "dq_init", "flat_field", "jump", "linearity", "photom",
-        "ramp_fit", "refpix", "saturation", "superbias",
-    ),
-    "miri": (
-        "assign_wcs", "dark_sub", "dq_init", "emicorr", "firstframe", "flat_field", "jump",
-        "lastframe", "linearity", "photom", "ramp_fit", "refpix", "reset", "saturation",
-    ),
+    "nircam": f"{COMMON} charge_migration superbias".split(),
+    "miri": f"{COMMON} bkg_subtract dark_sub emicorr firstframe lastframe reset".split(),
 }
-SKIPPED = ("gain_scale", "group_scale", "ipc", "outlier_detection", "persistence")
+SKIPPED = ["gain_scale", "group_scale", "ipc", "outlier_detection", "persistence"]
 BARYCENTRIC = 450.0 / 86400.0 + 69.184 / 86400.0  # light travel plus TDB - UTC, days
 
 
@@ -54,7 +49,8 @@ def write_calints(
     """
     from stdatamodels.jwst.datamodels import CubeModel
 
-    with CubeModel() as model:
+    # validated once, as a whole, rather than keyword by keyword
+    with CubeModel(validate_on_assignment=False, strict_validation=True) as model:
         model.data = recorded.data.astype(np.float32)
         model.err = recorded.err.astype(np.float32)
         model.dq = recorded.dq
@@ -77,6 +73,7 @@ def write_calints(
         for name, value in keywords.items():
             model[f"meta.{name}"] = value
         model.meta.filename = path.name
+        model.validate()
         model.save(path, overwrite=True)
     if variances == "empty":
         _append_empty(path)

@@ -75,7 +75,9 @@ class AlignRefsStep(WebbStep):
         frames = self._frames(science)
         fits = self._fit(frames, references, mask.weight, options)
         table = shift_table(fits, self._frame_numbers(science))
-        self._report(fits, science, stack)
+        self._report(fits, science)
+        if options.hand_on_repaired and self.parent is not None:
+            science.data = self._repaired(science)[0].astype(np.float32)
         if options.align_to == "each":
             return self._aligned_each(science, stack, references, fits, table, mask)
         return self._aligned_once(stack, references, fits[0], table, mask)
@@ -168,9 +170,7 @@ class AlignRefsStep(WebbStep):
             yield result
         progress.done()
 
-    def _report(
-        self, fits: list[list[ShiftFit]], science: CubeModel, stack: CubeModel
-    ) -> None:
+    def _report(self, fits: list[list[ShiftFit]], science: CubeModel) -> None:
         flat = [fit for frame in fits for fit in frame]
         failed = [fit for fit in flat if fit.status is not FitStatus.OK]
         shifts = np.hypot([fit.dx for fit in flat], [fit.dy for fit in flat])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from webbalign.core.klip import KlBasis, Klip, Subtraction, fit_basis, stack_sub
 from webbalign.core.klip_errors import SubtractionErrors, subtraction_errors
 from webbalign.products import models
 from webbalign.products.streams import AlignedSlice, open_aligned
+from webbalign.products.wcs import update_fits_header_wcs
 from webbalign.steps.base import WebbStep
 from webbalign.steps.stack_refs import exposure_of_references
 
@@ -70,10 +72,11 @@ class KlipStep(WebbStep):
         self._store(science, subtraction, errors, flags)
         return science
 
-    def centre(self, model: JwstDataModel) -> tuple[float, float]:
-        """Return the 0-based (x, y) of the star: CRPIX - 1, else the middle of the image."""
+    @staticmethod
+    def centre(model: JwstDataModel, shape: tuple[int, ...]) -> tuple[float, float]:
+        """Return the 0-based (x, y) of the star: CRPIX - 1, else the middle of the (ny, nx) image."""
         x, y = model.meta.wcsinfo.crpix1, model.meta.wcsinfo.crpix2
-        ny, nx = model.shape[-2:]
+        ny, nx = shape[-2:]
         if x is None or y is None or not (0 < x <= nx and 0 < y <= ny):
             return (nx - 1) / 2, (ny - 1) / 2
         return x - 1.0, y - 1.0
@@ -123,15 +126,22 @@ class KlipStep(WebbStep):
         first: AlignedSlice,
         aligned: JwstDataModel,
     ) -> SubtractionErrors:
-        return subtraction_errors(
+        variance = models.variance(science)
+        # the flat field is the same in all integrations: its error is a common one
+        flat = np.zeros(science.shape[1:])
+        if models.has_variance(science, "var_flat") and self.options.err_method == "full":
+            variance = np.maximum(variance - science.var_flat, 0.0)
+            flat = np.nan_to_num(models.mean_over_integrations(science.var_flat))
+        errors = subtraction_errors(
             basis,
             subtraction,
-            models.variance(science),
+            variance,
             np.square(first.err, dtype=np.float64),
             klip=self.options,
             groups=exposure_of_references(aligned, len(first.data)),
-            centre=self.centre(science),
+            centre=self.centre(science, science.shape),
         )
+        return replace(errors, common=errors.common + flat)
 
     def _store(
         self,
@@ -146,6 +156,8 @@ class KlipStep(WebbStep):
             science.dq |= flags.flags
             science.dq[~np.isfinite(science.data)] |= np.uint32(models.DO_NOT_USE)
         models.add_extension(science, "VAR_COMMON", errors.common.astype(np.float32))
+        if science.meta.wcs is not None:
+            update_fits_header_wcs(science)
         self.record(science, "klip")
         median = np.nanmedian(np.sqrt(errors.common)) if np.isfinite(errors.common).any() else np.nan
         log.info("klip: median common error %.3g %s", median, science.meta.bunit_data or "")

@@ -104,7 +104,7 @@ class ResampleStep(WebbStep):
             drizzled = resample(
                 exposures, grid.shape, options, pixel_scale_ratio=grid.pixel_scale_ratio
             )
-            results.append(self._product(drizzled, [averages[i] for i in group], grid, options))
+            results.append(self._product(drizzled, chosen, grid))
         return results if options.single else results[0]
 
     def average(self, source: Any) -> Average:
@@ -129,7 +129,7 @@ class ResampleStep(WebbStep):
             mean = combine_integrations(
                 integrations,
                 weight_type=options.weight_type,
-                exposure_time=model.meta.exposure.exposure_time or 1.0,
+                exposure_time=_exposure_time(model),
                 common_variance=models.extension(model, "VAR_COMMON"),
             )
         like = CubeModel(validate_on_assignment=False)
@@ -198,7 +198,8 @@ class ResampleStep(WebbStep):
                     wcs, grid.wcs, average.shape,
                     stepsize=options.pixmap_stepsize, order=options.pixmap_order,
                 ),
-                exposure_time=average.model.meta.exposure.exposure_time or 1.0,
+                exposure_time=_exposure_time(average.model),
+                background=_background(average.model),
                 name=average.model.meta.filename or "",
             )  # fmt: skip
             progress.advance()
@@ -207,14 +208,14 @@ class ResampleStep(WebbStep):
     def _product(
         self,
         drizzled: Resampled,
-        averages: Sequence[Average],
+        chosen: Sequence[tuple[Average, WCS]],
         grid: OutputGrid,
-        options: Resample,
     ) -> ImageModel:
         from webbalign.products.wcs import combined_s_region, set_output_keywords
 
+        options: Resample = self.options
         image = ImageModel(validate_on_assignment=False)
-        exposures = [average.model for average in averages]
+        exposures = [average.model for average, _ in chosen]
         image.update(exposures[0])
         if options.blendheaders:
             blend_headers(image, exposures)
@@ -222,11 +223,23 @@ class ResampleStep(WebbStep):
         image.meta.wcs = grid.wcs
         set_output_keywords(image)
         image.meta.wcsinfo.s_region = combined_s_region(
-            [average.wcs for average in averages], [average.shape for average in averages]
+            [wcs for _, wcs in chosen], [average.shape for average, _ in chosen]
         )
         _set_resample_keywords(image, drizzled, grid, options)
         self.record(image, "resample")
         return image
+
+
+def _exposure_time(model: CubeModel) -> float:
+    """Return the measurement time in seconds, else the exposure time."""
+    exposure = model.meta.exposure
+    return float(exposure.measurement_time or exposure.exposure_time or 1.0)
+
+
+def _background(model: CubeModel) -> float:
+    """Return a known background level that is still in the data."""
+    background = model.meta.background
+    return 0.0 if background.subtracted or background.level is None else float(background.level)
 
 
 def _set_arrays(image: ImageModel, drizzled: Resampled) -> None:

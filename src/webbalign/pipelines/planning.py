@@ -1,0 +1,100 @@
+"""What a run of coron3 will take, told before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from webbalign.products.associations import Association
+from webbalign.products.headers import ExposureHeader
+from webbalign.products.models import open_cube
+from webbalign.products.references import find_psfmask
+
+__all__ = ["describe_plan"]
+
+# Measured: the libraries, and bytes per pixel of a science integration (cube, residual, model,
+# their errors and flags), and of a reference (stack, repaired copies, one aligned set, modes).
+BASE_MEMORY = 300e6
+BYTES_PER_SCIENCE_PIXEL = 100
+BYTES_PER_REFERENCE_PIXEL = 90
+# SCI, ERR and DQ of one pixel on disk; with three variances.
+BYTES_ON_DISK, BYTES_WITH_VARIANCES = 12, 24
+
+
+def describe_plan(
+    association: Association, headers: Mapping[Path, ExposureHeader], pipeline: Any
+) -> str:
+    """Return the plan as text.
+
+    Parameters
+    ----------
+    association : Association
+    headers : mapping
+        Of all members.
+    pipeline : Coron3Pipeline
+        With the options that would be used.
+    """
+    first = headers[association.science[0]]
+    npsfs = sum(headers[path].nints for path in association.psf)
+    lines = [
+        f"product    {association.name} (asn_id {association.asn_id})",
+        f"instrument {first.instrument} {first.filter} {first.coronagraph} {first.subarray}",
+    ]
+    for role, paths in (("science", association.science), ("psf", association.psf)):
+        for path in paths:
+            ny, nx = headers[path].image_shape
+            lines.append(f"{role:10} {path.name}: {headers[path].nints} x {nx} x {ny}")
+    lines += [f"ignored    {name} ({role or 'no exptype'})" for name, role in association.ignored]
+    lines.append(f"psfmask    {_mask(association, pipeline)}")
+    lines += _sizes(association, headers, npsfs, pipeline)
+    return "\n".join(lines)
+
+
+def _mask(association: Association, pipeline: Any) -> str:
+    step = pipeline.align_refs
+    mask = find_psfmask(
+        open_cube(association.science[0]), step.override_psfmask, step.options.psfmask_convention
+    )
+    if mask is None:
+        return "N/A: the references stay unaligned"
+    notes = "".join(f"\n           {message}" for message in mask.messages)
+    return f"{mask.name} ({mask.source}), {100 * mask.fraction:.1f} % of the pixels{notes}"
+
+
+def _sizes(
+    association: Association,
+    headers: Mapping[Path, ExposureHeader],
+    npsfs: int,
+    pipeline: Any,
+) -> list[str]:
+    ny, nx = headers[association.science[0]].image_shape
+    nints = [headers[path].nints for path in association.science]
+    options = pipeline.align_refs.options
+    sets = 0
+    if options.align_to != "each":
+        sets = len(nints)
+    elif options.save_psfalign:
+        sets = sum(nints)
+    memory = (
+        BASE_MEMORY
+        + max(nints) * nx * ny * BYTES_PER_SCIENCE_PIXEL
+        + npsfs * nx * ny * BYTES_PER_REFERENCE_PIXEL
+    )
+    disk = nx * ny * (
+        sets * npsfs * BYTES_ON_DISK
+        + npsfs * (BYTES_ON_DISK + BYTES_WITH_VARIANCES)
+        + 2 * sum(nints) * BYTES_WITH_VARIANCES
+    )
+    folder = pipeline.output_folder
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    shape = "(nints, npsfs, ny, nx)" if options.align_to == "each" else "(npsfs, ny, nx)"
+    return [
+        f"alignment  to {options.align_to}: psfalign {shape}, {npsfs} references",
+        f"memory     about {memory / 1e9:.1f} GB",
+        f"disk       about {disk / 1e9:.2f} GB in {pipeline.output_folder} "
+        f"({free / 1e9:.0f} GB free)",
+    ]
