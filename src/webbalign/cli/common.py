@@ -113,8 +113,8 @@ class MaskFileOptions(Options):
     )
     radius: float | None = opt(
         None,
-        "Radius in pixels of the central hole, within which the weight is 0. None, without an image: "
-        "the weight that is derived for the coronagraph.",
+        "Radius in pixels of the central hole, within which the weight is 0. None, without an "
+        "image: the weight that is derived for the coronagraph.",
         min=0,
     )
     from_image: str | None = opt(

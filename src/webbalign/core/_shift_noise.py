@@ -18,23 +18,23 @@ from webbalign.core.fourier import Shifter, real_inverse, shift_phases, shift_po
 __all__ = ["Moments", "WeightedFit", "gradients", "moments", "sandwich", "weighted_fit"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 # Variance of the Fourier derivative of white noise of unit variance: the mean of k^2 over |k| < pi
 DERIVATIVE_NOISE = np.pi**2 / 3
 _NOISE_GAINS = np.array([DERIVATIVE_NOISE, DERIVATIVE_NOISE, 1.0])
 
-# Rounds with new weights and derivatives, and steps within a round; a round or the fit ends when a step
-# was below this fraction of the standard errors
-_MAX_ROUNDS = 10
-_MAX_STEPS = 4
-_STEP_TOLERANCE = 1e-4
-_ROUND_TOLERANCE = 2e-2
+# Each round takes new weights and derivatives; its step leaves a few per cent of its length, so the fit
+# ends after a step of less than this fraction of the standard errors.
+_MAX_ROUNDS = 20
+_CLOSE = 0.3
 # The derivatives are shrunk in blocks of this width (px), to zero below this excess over their noise
 _BLOCK = 16
 _LEAST_EXCESS = 0.4
 # Rings in |k| up to Nyquist for the power spectrum
 _RINGS = 32
+# The correlation of variances with noise is measured on pixels brighter than this many sigma
+_FAINT = 3.0
+_LEAST_PIXELS = 30
 # A variance is corrected by at most this factor
 _MAX_CORRECTION = 4.0
 
@@ -42,17 +42,14 @@ _MAX_CORRECTION = 4.0
 def gradients(image: Array) -> Array:
     """Return an image with its gradients, (d/dx, d/dy, 1), as rows of a matrix (3, npix)."""
     shape = (image.shape[0], image.shape[1])
-    return _gradients(scipy.fft.rfft2(image, workers=1), shape, image)
-
-
-def _gradients(spectrum: Complex, shape: tuple[int, int], image: Array | None = None) -> Array:
+    spectrum = scipy.fft.rfft2(image, workers=1)
     # moving the content by +d is the opposite of moving along the gradient
     along_x = -shift_phases(shape[1], 0.0, half=True, order=1)[1]
     along_y = -shift_phases(shape[0], 0.0, order=1)[1]
-    rows = np.empty((3, shape[0] * shape[1]))
+    rows = np.empty((3, image.size))
     rows[0] = real_inverse(spectrum * along_x, shape).ravel()
     rows[1] = real_inverse(spectrum * along_y[:, None], shape).ravel()
-    rows[2] = (real_inverse(spectrum.copy(), shape) if image is None else image).ravel()
+    rows[2] = image.ravel()
     return rows
 
 
@@ -170,26 +167,18 @@ def weighted_fit(
     small by sum(v_S)/sum(S^2) (errors in variables), and J would be noisier.
     """
     parameters = np.array(start, dtype=np.float64)
-    n_iter, converged = 0, False
-    for _ in range(_MAX_ROUNDS):
+    converged = False
+    for n_iter in range(1, _MAX_ROUNDS + 1):  # noqa: B007
         equations = _linearised(psf, psf_variance, weight2, science, science_variance, parameters)
         if not np.linalg.det(equations.slope) > 0:
             break
-        for step_number in range(_MAX_STEPS):
-            dx, dy, ratio = parameters
-            residual = (
-                psf - ratio * science.shifted(dx, dy) if step_number else equations.residual
-            )
-            step = np.linalg.solve(equations.slope, equations.weighted @ residual.ravel())
-            # a poor start must not throw the fit out of its valley
-            step /= max(1.0, np.abs(step[:2]).max() / 0.5, abs(step[2]) / (0.5 * abs(ratio)))
-            parameters = parameters + step
-            n_iter += 1
-            size = float(np.sqrt(max(step @ np.linalg.solve(equations.covariance, step), 0.0)))
-            if step_number == 0:
-                converged = size < _ROUND_TOLERANCE
-            if size < _STEP_TOLERANCE:
-                break
+        step = np.linalg.solve(equations.slope, equations.weighted @ equations.residual.ravel())
+        size = float(np.sqrt(max(step @ np.linalg.solve(equations.covariance, step), 0.0)))
+        # a poor start must not throw the fit out of its valley
+        ratio = parameters[2]
+        step /= max(1.0, np.abs(step[:2]).max() / 0.5, abs(step[2]) / (0.5 * abs(ratio)))
+        parameters = parameters + step
+        converged = size < _CLOSE
         if converged:
             break
     used = equations.weight > 0
@@ -237,72 +226,99 @@ def _linearised(
     weight = weight2 / total
     # w^2 / v times the variance of the model
     noise = weight * psf_variance * (1 - share)
-    rows, smooth, gains = _smoothed(model, weight, noise)
-    shrink = _shrinkage(smooth, weight, noise, gains[1])
-    scale = np.array([-1.0, -1.0, 1 / ratio])
-    weighted = shrink * smooth
-    weighted *= scale[:, None] * weight.ravel()
-    slope = weighted @ (rows * scale[:, None]).T
-    slope -= np.diag(gains[0] * (shrink @ noise.ravel()) * scale**2)
-    score = (weighted * total.ravel()) @ weighted.T
+    rows = gradients(model) * np.array([-1.0, -1.0, 1 / ratio])[:, None]
+    gains = np.array([DERIVATIVE_NOISE, DERIVATIVE_NOISE, ratio**-2])
+    weighted, kept = _denoised(rows, np.sqrt(weight), noise, gains)
+    slope = weighted @ rows.T - np.diag(gains * kept)
+    # infinite variance goes with zero weight
+    score = (weighted * np.where(weight > 0, total, 0.0).ravel()) @ weighted.T
     return _Equations(weighted, slope, sandwich(slope, score), weight, residual)
 
 
-def _smoothed(model: Array, weight: Array, noise: Array) -> tuple[Array, Array, Array]:
-    """Return the gradients of the model, the same freed of noise, and the gains of white noise.
+def _denoised(rows: Array, white: Array, noise: Array, gains: Array) -> tuple[Array, Array]:
+    """Return the weighted derivatives, freed of most of their noise.
 
-    The second are those of the model after a Wiener filter: a function of |k|, from the power of the
-    model in units of its noise, where it stands out of it. The gains (2, 3) are the factors by which the
-    variance of white noise is multiplied: in the product of both gradients, and in the square
-    of the second.
+    The derivatives times `white` = w / sqrt(v) have noise of a known power, `gains` times `noise`: in
+    each block of pixels, and at each |k|, where the gradients' grows as k^2. Each is multiplied by the share
+    of the signal, as a Wiener filter does: far from the star, where most pixels are, and at high
+    frequencies there is nothing but noise, which would add to that of the fit. Any factors leave the
+    fit unbiased, since the noise of the derivatives is independent of that of the residuals.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Derivatives (3, npix).
+    white, noise : numpy.ndarray
+        (ny, nx): w / sqrt(v), and its square times the variance of the model.
+    gains : numpy.ndarray
+        Variance of each derivative for unit variance of the model.
+
+    Returns
+    -------
+    weighted : numpy.ndarray
+        Derivatives times w^2 / v, shape (3, npix).
+    kept : numpy.ndarray
+        sum(noise) over what was kept of each: in the product of `weighted` and `rows` the noise of the
+        derivatives contributes `gains` times this.
     """
-    shape = (model.shape[0], model.shape[1])
-    spectrum = scipy.fft.rfft2(model, workers=1)
-    rows = _gradients(spectrum, shape, model)
-    level = np.sqrt(_shrinkage(rows, weight, noise, _NOISE_GAINS)[2].reshape(shape) * weight)
-    power = np.abs(scipy.fft.rfft2(level * model, workers=1)) ** 2
-    ring, counts, kx2, ky2 = _rings(shape)
-    mean = np.bincount(ring, power.ravel() * counts) / np.bincount(ring, counts)
-    expected = float(np.vdot(level**2, np.divide(noise, weight, out=np.zeros(shape), where=weight > 0)))
-    kept = np.clip(1 - expected / np.maximum(mean, np.finfo(float).tiny), 0.0, 1.0)
-    response = kept[ring]
-    gains = np.array(
-        [[np.average(k2 * h, weights=counts) for k2 in (kx2, ky2, 1.0)] for h in (response, response**2)]
-    )
-    return rows, _gradients(spectrum * response.reshape(spectrum.shape), shape), gains
+    shape = (white.shape[0], white.shape[1])
+    whitened = (rows * white.ravel()).reshape(3, *shape)
+    shrink = _shrinkage(whitened, noise, gains)
+    kept = np.array([np.vdot(factors, noise) for factors in shrink])[[0, 0, 1]]
+    for image, factors in zip(whitened, shrink[[0, 0, 1]], strict=True):
+        image *= factors
+    level = float(np.vdot(shrink[0] ** 2, noise)) * gains[0] / DERIVATIVE_NOISE
+    kept[:2] *= _filter_gradients(whitened[:2], level)
+    whitened *= white
+    return whitened.reshape(3, -1), kept
+
+
+def _filter_gradients(images: Array, level: float) -> float:
+    """Apply a Wiener filter in |k| to two gradients (2, ny, nx) in place.
+
+    The power of their noise together is `level` times k^2. Returns the share of it that is kept in the
+    product of filtered and unfiltered noise.
+    """
+    shape = (images.shape[1], images.shape[2])
+    spectra = scipy.fft.rfft2(images, workers=1)
+    ring, counts, k2 = _rings(shape)
+    total, growth = np.bincount(ring, counts), np.bincount(ring, k2 * counts)
+    parts = spectra.view(np.float64).reshape(2, ring.size, 2)
+    power = np.bincount(ring, np.einsum("ijk,ijk->j", parts, parts) * counts)
+    share = np.clip(1 - level * growth / np.maximum(power, np.finfo(float).tiny * total), 0.0, 1.0)
+    for image, spectrum in zip(images, spectra, strict=True):
+        spectrum *= share[ring].reshape(spectrum.shape)
+        image[:] = real_inverse(spectrum, shape)
+    return float((share * growth).sum() / growth.sum())
 
 
 @lru_cache(maxsize=4)
-def _rings(shape: tuple[int, int]) -> tuple[NDArray[np.intp], Array, Array, Array]:
-    """Return, for each coefficient of a half spectrum: its ring in |k|, multiplicity, kx^2 and ky^2."""
+def _rings(shape: tuple[int, int]) -> tuple[NDArray[np.intp], Array, Array]:
+    """Return, for each coefficient of a half spectrum, its ring in |k|, its multiplicity, and k^2."""
     kx = 2 * np.pi * scipy.fft.rfftfreq(shape[1])
     ky = 2 * np.pi * scipy.fft.fftfreq(shape[0])[:, None]
-    kx2, ky2 = np.broadcast_arrays(kx**2, ky**2)
-    counts = np.full(kx2.shape, 2.0)
+    k2 = kx**2 + ky**2
+    counts = np.full(k2.shape, 2.0)
     counts[:, 0] = 1
     if shape[1] % 2 == 0:
         counts[:, -1] = 1
-    ring = (np.sqrt(kx2 + ky2) * (_RINGS / np.pi)).astype(np.intp)
-    return ring.ravel(), counts.ravel(), kx2.ravel(), ky2.ravel()
+    ring = (np.sqrt(k2) * (_RINGS / np.pi)).astype(np.intp)
+    return ring.ravel(), counts.ravel(), k2.ravel()
 
 
-def _shrinkage(rows: Array, weight: Array, noise: Array, gains: Array) -> Array:
-    """Return factors (3, npix) that take the derivatives back where they are mostly noise.
+def _shrinkage(whitened: Array, noise: Array, gains: Array) -> Array:
+    """Return the share of the signal in the power of (3, ny, nx) images, block by block.
 
-    In each block of pixels the factor is the share of the signal in the power, as of a Wiener filter.
-    Far from the star, where most pixels are, the derivatives hold nothing but noise.
+    Shape (2, ny, nx): of both gradients together, and of the third.
     """
-    shape = weight.shape
-    power = (rows * rows * weight.ravel()).reshape(3, *shape)
-    left, right = (_blocks(n) for n in shape)
-    total = left @ power @ right.T
+    left, right = (_blocks(n) for n in noise.shape)
+    power = left @ (whitened * whitened) @ right.T
     expected = gains[:, None, None] * (left @ noise @ right.T)
-    # one factor for both gradients
-    total, expected = (np.stack([a[0] + a[1], a[2]]) for a in (total, expected))
-    ratio = np.divide(total, expected, out=np.ones_like(total), where=expected > 0)
+    power, expected = (np.stack([a[0] + a[1], a[2]]) for a in (power, expected))
+    ratio = np.divide(power, expected, out=np.ones_like(power), where=expected > 0)
     share = np.where(ratio > 1 + _LEAST_EXCESS, 1 - 1 / np.maximum(ratio, 1), 0.0)
     fine: Array = left.T @ share @ right
-    return fine[[0, 0, 1]].reshape(3, -1)
+    return fine
 
 
 @lru_cache(maxsize=8)
@@ -326,19 +342,21 @@ def _decorrelated(
     by regressing it on the common image and on the part of the residual that belongs to that image;
     the second part is taken out. Variances that are free of noise come out as they were.
     """
-    known = np.isfinite(science_variance)
     total = psf_variance + science_variance
-    weight = np.where(known, weight2 / total, 0.0).ravel()
+    # what counts is the correlation where there is signal; where counts below zero were cut off, for
+    # one, there is less of it
+    bright = (model**2 > _FAINT**2 * total) & (weight2 > 0)
+    if np.count_nonzero(bright) < _LEAST_PIXELS:
+        return total
+    weight = weight2[bright] / total[bright]
     out = total
-    for variance, noise in (
-        (psf_variance, residual * share),
-        (science_variance, -residual * (1 - share)),
-    ):
-        finite = variance if known.all() else np.where(known, variance, 0.0)
-        basis = np.stack([np.ones(model.size), model.ravel(), noise.ravel()])
-        scale = np.sqrt(np.maximum((basis * basis) @ weight, np.finfo(float).tiny))
-        basis /= scale[:, None]
+    for variance, part in ((psf_variance, share), (science_variance, share - 1)):
+        noise = residual * part
+        basis = np.stack([np.ones(weight.size), model[bright], noise[bright]])
+        basis /= np.sqrt(np.maximum((basis * basis) @ weight, np.finfo(float).tiny))[:, None]
         weighted = basis * weight
-        solution = np.linalg.lstsq(weighted @ basis.T, weighted @ finite.ravel(), rcond=1e-12)[0]
-        out = out - (max(solution[2], 0.0) / scale[2]) * noise
+        values = variance[bright]
+        solution = np.linalg.lstsq(weighted @ basis.T, weighted @ values, rcond=1e-12)[0]
+        follows = solution[2] * np.sqrt(1 / max(np.vdot(weight, noise[bright] ** 2), 1e-300))
+        out = out - max(follows, 0.0) * noise
     return np.clip(out, total / _MAX_CORRECTION, total * _MAX_CORRECTION)

@@ -36,6 +36,10 @@ class InputError(WebbalignError, ValueError):
             text = f"{text}; expected {expected}"
         super().__init__(text)
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str | None, str, str]]:
+        # worker processes send errors back pickled
+        return type(self), (self.name, self.found, self.expected)
+
 
 class OptionError(WebbalignError, ValueError):
     """An option whose value is not allowed; the message names the option."""

@@ -156,7 +156,7 @@ def subtraction_errors(
     Raises
     ------
     InputError
-        If the shapes do not agree.
+        If the shapes do not agree, or if no residual has a variance.
     """
     klip = Klip() if klip is None else klip
     nrefs, shape = len(basis.references), basis.shape
@@ -172,31 +172,38 @@ def subtraction_errors(
     centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
 
     inputs = variances.reshape(len(variances), -1).astype(np.float64)
-    inputs[~np.isfinite(inputs)] = np.nan
-    used = np.isfinite(subtraction.residual.reshape(inputs.shape)) & np.isfinite(inputs)
+    used = np.isfinite(subtraction.residual.reshape(inputs.shape))
+    used &= np.isfinite(inputs)
+    inputs[~used] = 0.0
+    if not used.any():
+        raise InputError(None, "no pixel has a finite residual and a finite variance")
     count = used.sum(axis=0)
-    mean_input = np.where(used, inputs, 0.0).sum(axis=0) / np.maximum(count, 1)
+    mean_input = inputs.sum(axis=0) / np.maximum(count, 1)
     coefficients = subtraction.coefficients.mean(axis=0)
-    scales = subtraction.flux_ratios.mean(axis=0)
-    left_out = leave_out_matrix(basis.gram, groups, klip.truncate) * scales[:, None]
+    ratios = subtraction.flux_ratios.mean(axis=0)
+    left_out = leave_out_matrix(basis.gram, groups, klip.truncate) * ratios[:, None]
     swept = _sweep(basis, mean_input, reference_variances, coefficients, left_out)
 
-    filtered = inputs * (1.0 - 2.0 * swept.leverage)
-    level = np.where(used, inputs, 0.0) @ swept.leverage
-    norm = np.where(used, mean_input, 0.0) @ swept.leverage
-    filtered += np.divide(level, norm, out=np.ones_like(level), where=norm > 0)[:, None] * swept.q
-    np.maximum(filtered, 0.0, out=filtered)
+    levels = inputs @ swept.leverage
+    norms = used @ (mean_input * swept.leverage) if not used.all() else levels.mean()
+    levels = np.divide(levels, norms, out=np.ones_like(levels), where=norms > 0)
+    inputs *= 1.0 - 2.0 * swept.leverage
+    inputs += levels[:, None] * swept.quadratic
+    np.maximum(inputs, 0.0, out=inputs)
+    inputs[~used] = 0.0
 
     n_groups = len(np.unique(groups))
-    model = np.nan_to_num(subtraction.model).mean(axis=0)
+    starlight = subtraction.model.mean(axis=0)
+    if not basis.n_modes:
+        starlight = (ratios / nrefs @ basis.references).reshape(shape)
     maps = np.stack(
         [
             _left_out_map(swept, shape, n_groups),
-            _pinned_map(model, swept.reference_noise.reshape(shape), basis.good),
+            _pinned_map(np.where(basis.good, starlight, 0.0), swept.reference_noise.reshape(shape), basis.good),
         ]
     ).reshape(2, -1)
     status = ErrorStatus.OK if n_groups > 1 else ErrorStatus.NOT_LEFT_OUT
-    return _with_starlight(basis, subtraction, filtered, used, maps, swept, centre, status)
+    return _with_starlight(basis, subtraction, inputs, used, maps, swept, centre, status)
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,7 @@ class _Sweep:
     """Per-pixel sums, each of shape (npix,)."""
 
     leverage: Floats
-    q: Floats
+    quadratic: Floats
     reference_noise: Floats
     """sum_k a_k^2 w_k before the filter."""
     references: Floats
@@ -263,35 +270,37 @@ def _with_starlight(
     status: ErrorStatus,
 ) -> SubtractionErrors:
     """Add the unmodelled starlight to the propagated noise."""
-    residual = np.where(used, subtraction.residual.reshape(filtered.shape), 0.0)
+    shape = basis.shape
+    residual = subtraction.residual.reshape(filtered.shape)
     count = used.sum(axis=0)
     total = np.maximum(count, 1)
-    mean = residual.sum(axis=0) / total
-    noise = np.where(used, filtered, 0.0).sum(axis=0) / total
-    rings = make_rings(basis.shape, centre, count > 0)
+    mean = np.sum(residual, axis=0, where=used) / total
+    noise = filtered.sum(axis=0) / total
+    rings = make_rings(shape, centre, count > 0)
 
     changing_scales = np.zeros((len(maps), len(rings.radii)))
     if len(residual) > 1:
-        freedom = np.maximum(count - 1, 1)
-        scatter = np.where(used, residual - mean, 0.0)
-        squares = np.einsum("ij,ij->j", scatter, scatter) / freedom
-        several = make_rings(basis.shape, centre, count > 1)
-        changing_scales = fit_components(squares, noise, maps, several, freedom)
+        squares = np.zeros_like(mean)
+        for image, use in zip(residual, used, strict=True):
+            squares += np.where(use, image - mean, 0.0) ** 2
+        # a pixel with one good integration says nothing: it enters as what noise predicts
+        freedom = np.maximum(total - 1, 1)
+        squares = np.where(total > 1, squares / freedom, noise)
+        changing_scales = fit_components(squares, noise, maps, rings, freedom)
     changing = _combine(maps, changing_scales, rings)
 
     explained = (noise + changing) / total + swept.references
     standing_scales = fit_components(mean, explained, maps, rings)
     standing = _combine(maps, standing_scales, rings)
 
-    shape = basis.shape
-    outside = ~basis.good
-    common = (swept.references + standing).reshape(shape)
+    outside = ~basis.good.ravel()
+    common = swept.references + standing
     common[outside] = np.nan
-    independent = (filtered + changing).reshape(-1, *shape)
-    independent[:, outside] = np.nan
+    filtered += changing
+    filtered[~used] = np.nan
     return SubtractionErrors(
-        independent,
-        common,
+        filtered.reshape(-1, *shape),
+        common.reshape(shape),
         swept.references.reshape(shape),
         standing.reshape(shape),
         changing.reshape(shape),

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from webbalign.core._patterns import CLIP, EXCESS, clip, remove_patterns
+from webbalign.core._place import Place, box_mean
 from webbalign.core.stack_median import robust_variance, stack_median
 
 __all__ = ["Motion", "find_zone", "model_motion"]
@@ -30,14 +32,10 @@ __all__ = ["Motion", "find_zone", "model_motion"]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# residuals beyond this many sigma count as this many
-_CLIP = 3.0
 # a star that moves by less than this many pixels, or changes a pixel by less than this many sigma,
 # is of no concern: together they say where it is bright enough to matter
 _LARGEST_MOTION = 0.2
 _SMALLEST_CHANGE = 0.5
-# scatter in time, relative to the variance of the noise, from which on something is going on
-_EXCESS = 1.25
 # integrations from which on patterns in time can be told from cosmic rays, and from which on a
 # pixel's own scatter is trusted besides that of its neighbours
 _ENOUGH_FOR_PATTERNS = 10
@@ -46,11 +44,6 @@ _ENOUGH_FOR_PIXELS = 6
 # hide itself: neighbours count only where the excess is this large, up to this factor in variance
 _DEEP = 4.0
 _LARGEST_FACTOR = 2.5
-# patterns sought in each round, the share of the degrees of freedom that they may take, and the
-# variance of a pattern relative to that of the noise
-_PATTERNS = (2, 3, 3)
-_SHARE = 0.25
-_SIGNIFICANT = 1.3
 # pixels that scatter as one, speckles being about two pixels wide
 _SPECKLE = 4.0
 
@@ -110,8 +103,8 @@ def find_zone(median: NDArray, scatter: Floats, noise: Floats) -> Mask:
     # one wild pixel must not count for its whole neighbourhood
     ratio = np.where(valid, np.minimum(scatter / noise, 10.0), 1.0)
     slope = _squared_gradient(np.where(valid, median, 0.0), valid) / noise
-    steep = _mean(np.minimum(slope, 1e6), 5) > (_SMALLEST_CHANGE / _LARGEST_MOTION) ** 2
-    zone = ndimage.binary_opening((_mean(ratio, 9) > _EXCESS) & steep)
+    steep = box_mean(np.minimum(slope, 1e6), 5) > (_SMALLEST_CHANGE / _LARGEST_MOTION) ** 2
+    zone = ndimage.binary_opening((box_mean(ratio, 9) > EXCESS) & steep)
     return ndimage.binary_dilation(zone, iterations=2) & valid
 
 
@@ -131,7 +124,7 @@ def model_motion(
     zone : ndarray of bool, shape (ny, nx)
         From :func:`find_zone`; not empty.
     """
-    place = _Place(zone)
+    place = Place(zone)
     values = place.take(data)
     noise = place.take(variance)
     typical = stack_median(noise)
@@ -142,7 +135,8 @@ def model_motion(
     residuals -= stack_median(residuals)
     freedom, n_patterns = n - 1.0, 0
     if n >= _ENOUGH_FOR_PATTERNS:
-        residuals, n_patterns = _remove_patterns(residuals, typical, place)
+        residuals, basis = remove_patterns(residuals, typical, place)
+        n_patterns = basis.shape[1] - 1
         freedom -= n_patterns
     box = 3 if n >= _ENOUGH_FOR_PATTERNS else 5
     own = robust_variance(residuals) - typical
@@ -158,34 +152,10 @@ def model_motion(
     if n < _ENOUGH_FOR_PATTERNS:
         factor = np.where(excess > _DEEP * noise, np.minimum(factor, _LARGEST_FACTOR), 1.0)
     excess = excess * factor
+    if n_patterns:
+        # a pattern's own error weighs most in the integration that moved farthest
+        excess = excess / (1.0 - np.sum(basis**2, axis=1)[:, None])
     return Motion(place.pixels, residuals, excess, freedom * box**2 / _SPECKLE, n_patterns)
-
-
-class _Place:
-    """The pixels of a zone, as lists."""
-
-    def __init__(self, zone: Mask) -> None:
-        rows, columns = np.nonzero(zone)
-        self.pixels = rows, columns
-        # a margin of the widest box about the pixels; the rest of the image is of no interest
-        self.window = rows - max(rows.min() - 4, 0), columns - max(columns.min() - 4, 0)
-        self.shape = tuple(int(index.max()) + 5 for index in self.window)
-        self.share: dict[int, Floats] = {}
-
-    def take(self, images: NDArray) -> Floats:
-        """Return the values (..., npix) of images (..., ny, nx) in the zone."""
-        return images[(..., *self.pixels)].astype(np.float64)
-
-    def mean(self, values: Floats, box: int) -> Floats:
-        """Return the mean of values (..., npix) over the zone's pixels in the box around each."""
-        if box not in self.share:
-            self.share[box] = self._box_mean(np.ones(len(self.pixels[0])), box)
-        return self._box_mean(values, box) / self.share[box]
-
-    def _box_mean(self, values: Floats, box: int) -> Floats:
-        image = np.zeros((*values.shape[:-1], *self.shape))
-        image[(..., *self.window)] = values
-        return _mean(image, box)[(..., *self.window)]
 
 
 def _fit_shifts(start: Floats, median: NDArray, prior: Floats, zone: Mask) -> Floats:
@@ -196,59 +166,11 @@ def _fit_shifts(start: Floats, median: NDArray, prior: Floats, zone: Mask) -> Fl
     normal = weighted @ basis.T
     # a constant image has no slope: its coefficients are 0
     solve = np.linalg.pinv(normal, rcond=1e-12, hermitian=True) @ weighted
-    limit = _CLIP * np.sqrt(prior)
+    limit = CLIP * np.sqrt(prior)
     fitted = np.zeros_like(start)
     for _ in range(3):
-        fitted = ((fitted + _clip(start - fitted, limit)) @ solve.T) @ basis
+        fitted = ((fitted + clip(start - fitted, limit)) @ solve.T) @ basis
     return fitted
-
-
-def _remove_patterns(values: Floats, noise: Floats, place: _Place) -> tuple[Floats, int]:
-    """Remove the patterns in time that the pixels share; return residuals and their number."""
-    n = len(values)
-    room = int((n - 1) * _SHARE)
-    basis = np.full((n, 1), n**-0.5)
-    residuals = values
-    scatter = robust_variance(values)
-    disturbed = np.ones(values.shape[1], dtype=bool)
-    for wanted in _PATTERNS:
-        total = np.maximum(place.mean(scatter, 5), noise)
-        # the last rounds look only where the first ones have left something
-        disturbed &= total > _EXCESS * noise if basis.shape[1] > 1 else True
-        if room <= basis.shape[1] - 1 or np.count_nonzero(disturbed) < n:
-            break
-        sigma = np.sqrt(total[disturbed])
-        level = float(np.mean(noise[disturbed] / total[disturbed]))
-        scaled = _clip(residuals[:, disturbed] / sigma, _CLIP)
-        most = min(wanted, room + 1 - basis.shape[1])
-        found = _principal(scaled, _SIGNIFICANT * level)[:, :most]
-        if not found.shape[1]:
-            break
-        basis = np.linalg.qr(np.hstack([basis, found]))[0]
-        residuals, scatter = _fit_patterns(values, basis, noise, place)
-    leverage = np.sum(basis**2, axis=1)[:, None]
-    return residuals / np.sqrt(1.0 - leverage), basis.shape[1] - 1
-
-
-def _principal(scaled: Floats, limit: float) -> Floats:
-    """Return the principal components in time (n, k) whose variance exceeds `limit`."""
-    centred = scaled - scaled.mean(axis=0)
-    variances, vectors = np.linalg.eigh(centred @ centred.T / scaled.shape[1])
-    return vectors[:, ::-1][:, variances[::-1] > limit]
-
-
-def _fit_patterns(
-    values: Floats, basis: Floats, noise: Floats, place: _Place
-) -> tuple[Floats, Floats]:
-    """Fit the patterns to each pixel (Huber's proposal); return residuals and their variance."""
-    project = basis @ basis.T
-    left = 1.0 - basis.shape[1] / len(values)
-    sigma = np.sqrt(np.maximum(place.mean(robust_variance(values), 3), noise))
-    fitted = project @ _clip(values, _CLIP * sigma)
-    for _ in range(3):
-        fitted = project @ (fitted + _clip(values - fitted, _CLIP * sigma))
-        sigma = np.sqrt(np.maximum(robust_variance(values - fitted) / left, noise))
-    return values - fitted, sigma**2
 
 
 def _scaled(residuals: Floats, noise: Floats, shape: Floats) -> Floats:
@@ -259,7 +181,7 @@ def _scaled(residuals: Floats, noise: Floats, shape: Floats) -> Floats:
     factor = np.zeros((len(residuals), 1))
     for _ in range(6):
         total = noise + factor * shape
-        excess = np.minimum(residuals**2, _CLIP**2 * total) - noise
+        excess = np.minimum(residuals**2, CLIP**2 * total) - noise
         weight = shape / total**2
         scale = np.nansum(weight * shape, axis=1, keepdims=True)
         estimate = np.nansum(weight * excess, axis=1, keepdims=True)
@@ -267,30 +189,19 @@ def _scaled(residuals: Floats, noise: Floats, shape: Floats) -> Floats:
     return factor * shape
 
 
-def _local_factor(residuals: Floats, noise: Floats, excess: Floats, place: _Place) -> Floats:
+def _local_factor(residuals: Floats, noise: Floats, excess: Floats, place: Place) -> Floats:
     """Return by how much the residuals around a pixel, in its integration, exceed what is expected.
 
     The pixel itself does not count, so that a cosmic ray does not hide behind its own height; its
     neighbours count with at most three sigma each.
     """
-    squares = np.minimum(residuals**2 / (noise + excess), _CLIP**2)
+    squares = np.minimum(residuals**2 / (noise + excess), CLIP**2)
     squares[~np.isfinite(squares)] = 1.0
-    count = 25.0 * place.share.setdefault(5, place._box_mean(np.ones(squares.shape[1]), 5))
+    count = place.count(5)
     others = (place.mean(squares, 5) * count - squares) / np.maximum(count - 1.0, 1.0)
     return np.where(excess > noise, np.maximum(others, 1.0), 1.0)
-
-
-def _clip(values: Floats, limit: Floats | float) -> Floats:
-    """Limit the size of values; what is not finite becomes 0, which is to say: as predicted."""
-    return np.nan_to_num(np.clip(values, -limit, limit), copy=False, posinf=0.0, neginf=0.0)
 
 
 def _squared_gradient(image: NDArray, valid: Mask) -> Floats:
     slope_y, slope_x = np.gradient(image.astype(np.float64))
     return np.where(valid, slope_x**2 + slope_y**2, 0.0)
-
-
-def _mean(images: Floats, box: int) -> Floats:
-    """Return the mean in a square box, along the last two axes."""
-    size = (0,) * (images.ndim - 2) + (box, box)
-    return ndimage.uniform_filter(images, size, mode="nearest")

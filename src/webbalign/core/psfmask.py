@@ -65,6 +65,8 @@ class Coronagraph:
     position : tuple of float or None
         0-based (x, y) in the subarray of this mask; None if only the data's reference point is
         known.
+    shape : tuple of int or None
+        (ny, nx) of that subarray: in an image of another size the position means nothing.
     narrow : float or None
         Half-width at the narrow end of a bar, which lies at large x; None for an even width.
     """
@@ -74,6 +76,7 @@ class Coronagraph:
     size: float
     pixel_scale: float
     position: Point | None = None
+    shape: tuple[int, int] | None = None
     narrow: float | None = None
 
 
@@ -84,14 +87,14 @@ CORONAGRAPHS = {
     mask.name: mask
     for mask in (
         Coronagraph("MASKA210R", "round", 0.40, 0.0312),
-        Coronagraph("MASKA335R", "round", 0.64, 0.0629, (149.9, 174.1)),
+        Coronagraph("MASKA335R", "round", 0.64, 0.0629, (149.9, 174.1), (320, 320)),
         Coronagraph("MASKA430R", "round", 0.81, 0.0629),
         Coronagraph("MASKASWB", "bar", 0.40, 0.0312),
         Coronagraph("MASKALWB", "bar", 0.88, 0.0629, narrow=0.29),
-        Coronagraph("4QPM_1065", "quadrants", 0.30, 0.11, (119.8, 110.9)),
-        Coronagraph("4QPM_1140", "quadrants", 0.30, 0.11, (119.0, 111.2)),
-        Coronagraph("4QPM_1550", "quadrants", 0.40, 0.11, (118.8, 112.3)),
-        Coronagraph("LYOT_2300", "lyot", 2.16, 0.11, (144.0, 164.0)),
+        Coronagraph("4QPM_1065", "quadrants", 0.30, 0.11, (119.8, 110.9), (224, 288)),
+        Coronagraph("4QPM_1140", "quadrants", 0.30, 0.11, (119.0, 111.2), (224, 288)),
+        Coronagraph("4QPM_1550", "quadrants", 0.40, 0.11, (118.8, 112.3), (224, 288)),
+        Coronagraph("LYOT_2300", "lyot", 2.16, 0.11, (144.0, 164.0), (304, 320)),
     )
 }
 _ALIASES = {"4QPM": "4QPM_1140", "LYOT": "LYOT_2300"}
@@ -255,12 +258,9 @@ def _place(
     shape: tuple[int, int], known: Coronagraph | None, centre: Point | None, image: ArrayLike | None
 ) -> tuple[Point | None, str, tuple[str, ...]]:
     """Decide where the mask is: (position, where that comes from, warnings)."""
-    position = known.position if known is not None else None
+    position = known.position if known is not None and known.shape == shape else None
     if centre is not None and not _inside(centre, shape):
         centre = None
-    # a position in the full subarray means nothing in a cut-out
-    if position is not None and not _inside(position, shape):
-        position = None
     if centre is not None and position is not None:
         distance = float(np.hypot(centre[0] - position[0], centre[1] - position[1]))
         if distance > LARGEST_OFFSET:

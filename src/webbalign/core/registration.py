@@ -124,6 +124,9 @@ class ShiftFit:
         PSF flux over science flux.
     covariance : numpy.ndarray
         Shape (3, 3), order (dx, dy, flux_ratio): of this estimator, both images being noisy.
+    bias : numpy.ndarray
+        Shape (3,): the systematic error of (dx, dy, flux_ratio) that the noise of the science image is
+        expected to bring (errors in variables); not subtracted. Zero with ``mask_and_errors``.
     chi2_reduced : float
         Weighted sum of squared residuals over its expectation for the given variances, corrected for
         the three parameters; NaN without variances.
@@ -139,6 +142,7 @@ class ShiftFit:
     dy: float
     flux_ratio: float
     covariance: Array = field(repr=False)
+    bias: Array = field(repr=False)
     chi2_reduced: float
     n_pixels: int
     n_iter: int
@@ -277,6 +281,7 @@ class Registrar:
         self._energy = CellInterpolant(self._squared.summed(self._weight2))
         self._whole_energy = self._energy.on_whole_pixels(self._limit)
         self._nodes: dict[tuple[int, int], Moments] = {}
+        self._moved: dict[tuple[int, int], Array] = {}
 
     def fit(self, psf: ArrayLike | PsfFrame, psf_variance: ArrayLike | None = None) -> ShiftFit:
         """Fit one PSF image.
@@ -322,11 +327,12 @@ class Registrar:
             status = FitStatus.AT_LIMIT
         if self._fit_weighting == "mask_and_errors":
             return self._refine(psf, peak, status)
-        covariance, chi2 = self._mask_noise(psf, peak)
+        noise = self._mask_noise(psf, peak)
         return _result(
-            np.array([peak.dx, peak.dy, peak.ratio]),
-            covariance,
-            chi2,
+            peak.parameters,
+            noise.covariance,
+            noise.bias,
+            noise.chi2_reduced,
             psf.n_pixels,
             peak.n_iter,
             status,
@@ -334,36 +340,34 @@ class Registrar:
 
     def _refine(self, psf: PsfFrame, peak: _Peak, status: FitStatus) -> ShiftFit:
         """Go on from the fit under the mask to that under the errors of both images."""
+        start = peak.parameters - self._mask_noise(psf, peak).bias
         fit = weighted_fit(
             psf.image,
             psf.variance,
             np.where(psf.known, psf.weight2, 0.0),
             self._shifter,
             np.where(self._known, self._variance, np.inf),
-            np.array([peak.dx, peak.dy, peak.ratio]),
+            start if np.isfinite(start).all() else peak.parameters,
         )
         if status is FitStatus.OK and not fit.converged:
             status = FitStatus.NOT_CONVERGED
         chi2 = _reduced(fit.chi2, fit.expected, fit.n_pixels)
         return _result(
-            fit.parameters, fit.covariance, chi2, fit.n_pixels, peak.n_iter + fit.n_iter, status
+            fit.parameters,
+            fit.covariance,
+            np.zeros(3),
+            chi2,
+            fit.n_pixels,
+            peak.n_iter + fit.n_iter,
+            status,
         )
 
-    def _mask_noise(self, psf: PsfFrame, peak: _Peak) -> tuple[Array, float]:
-        """Return covariance and reduced chi-square of the fit under the mask alone."""
+    def _mask_noise(self, psf: PsfFrame, peak: _Peak) -> _MaskNoise:
+        """Return covariance, bias and reduced chi-square of the fit under the mask alone."""
         n, e, ratio = peak.cross, peak.energy, peak.ratio
         chi2 = max(psf.energy - 2 * ratio * n[0, 0] + ratio**2 * e[0, 0], 0.0)
-        slope = -ratio * n + ratio**2 * e / 2
-        mixed_x, mixed_y = ratio * e[0, 1] - n[0, 1], ratio * e[1, 0] - n[1, 0]
-        hessian = np.array(
-            [
-                [slope[0, 2], slope[1, 1], mixed_x],
-                [slope[1, 1], slope[2, 0], mixed_y],
-                [mixed_x, mixed_y, e[0, 0]],
-            ]
-        )
-        of_psf, of_science = psf.moments, self._moments(peak.dx, peak.dy)
-        common = self._common_noise(psf, peak)
+        of_psf, common = psf.moments, self._common_noise(psf, peak)
+        of_science, change = self._moments(peak.dx, peak.dy)
         reduced = np.nan
         if self._has_variance:
             expected = of_psf.variance + ratio**2 * of_science.variance
@@ -371,14 +375,20 @@ class Registrar:
         else:
             noise = _reduced(chi2, psf.weight_sum, psf.n_pixels) / 2
             of_psf, of_science = of_psf.scaled(noise), of_science.scaled(noise / ratio**2)
-            common *= (noise / ratio) ** 2
-        sign_psf, sign_science = np.array([-1, -1, 1 / ratio]), np.array([-ratio, -ratio, 1])
-        score = of_psf.without_noise() * np.outer(sign_psf, sign_psf)
-        score += ratio**2 * of_science.without_noise() * np.outer(sign_science, sign_science)
+            common, change = common * (noise / ratio) ** 2, change * (noise / ratio**2)
+        # the flux ratio without its bias: that between the images without their noise
+        true = ratio / max(1 - of_science.variance / e[0, 0], 0.5)
+        psf_scale = np.array([-ratio / true, -ratio / true, 1 / true])
+        science_scale = -ratio * np.array([true, true, 2 * ratio - true])
+        science_scale[2] /= ratio
+        score = of_psf.without_noise() * np.outer(psf_scale, psf_scale)
+        score += of_science.without_noise() * np.outer(science_scale, science_scale)
         score += common * np.diag([ratio**2 * DERIVATIVE_NOISE, ratio**2 * DERIVATIVE_NOISE, 1])
         # S is noisy in both factors of the derivative with respect to the flux ratio
         score[2, 2] += 2 * ratio**2 * of_science.squares
-        return sandwich(hessian, score), reduced
+        hessian = _half_hessian(n, e, ratio)
+        tilt = np.array([ratio**2 / 2, ratio**2 / 2, ratio]) * [*change, of_science.variance]
+        return _MaskNoise(sandwich(hessian, score), _minus_solved(hessian, tilt), reduced)
 
     @cached_property
     def _shifter(self) -> Shifter:
@@ -390,27 +400,31 @@ class Registrar:
 
     def _common_noise(self, psf: PsfFrame, peak: _Peak) -> float:
         """Return sum(w^4 v_T v_S,d), the shift rounded to whole pixels."""
-        moved = np.roll(self._variance, (round(peak.dy), round(peak.dx)), axis=(0, 1))
-        return float(np.vdot(psf.kernel, moved))
+        whole = (round(peak.dx), round(peak.dy))
+        if whole not in self._moved:
+            self._moved[whole] = np.roll(self._variance, whole[::-1], axis=(0, 1))
+        return float(np.vdot(psf.kernel, self._moved[whole]))
 
-    def _moments(self, dx: float, dy: float) -> Moments:
-        """Sums of the science image under the weight moved to it, bilinear in the shift."""
+    def _moments(self, dx: float, dy: float) -> tuple[Moments, Array]:
+        """Return sums over the science image under the weight moved to it, bilinear in the shift.
+
+        The second item is the derivative of the sum(w^2 v) with respect to (dx, dy).
+        """
         x, y = int(np.floor(dx)), int(np.floor(dy))
         fx, fy = dx - x, dy - y
-        nodes = [
-            (share, self._node(x + i, y + j))
-            for i, j, share in (
-                (0, 0, (1 - fx) * (1 - fy)),
-                (1, 0, fx * (1 - fy)),
-                (0, 1, (1 - fx) * fy),
-                (1, 1, fx * fy),
-            )
-        ]
-        return Moments(
-            matrix=sum((share * node.matrix for share, node in nodes), np.zeros((3, 3))),
-            squares=sum(share * node.squares for share, node in nodes),
-            variance=sum(share * node.variance for share, node in nodes),
+        corners = ((0, 0), (1, 0), (0, 1), (1, 1))
+        nodes = [self._node(x + i, y + j) for i, j in corners]
+        along_x, along_y = np.array([1 - fx, fx]), np.array([1 - fy, fy])
+        shares = [along_x[i] * along_y[j] for i, j in corners]
+        pairs = list(zip(shares, nodes, strict=True))
+        variances = np.array([node.variance for node in nodes]).reshape(2, 2)
+        blend = Moments(
+            matrix=sum((share * node.matrix for share, node in pairs), np.zeros((3, 3))),
+            squares=sum(share * node.squares for share, node in pairs),
+            variance=float(along_y @ variances @ along_x),
         )
+        change = np.array([along_y @ variances @ [-1, 1], np.array([-1, 1]) @ variances @ along_x])
+        return blend, change
 
     def _node(self, dx: int, dy: int) -> Moments:
         if (dx, dy) not in self._nodes:
@@ -433,6 +447,39 @@ class _Peak:
     @property
     def ratio(self) -> float:
         return float(self.cross[0, 0] / self.energy[0, 0])
+
+    @property
+    def parameters(self) -> Array:
+        return np.array([self.dx, self.dy, self.ratio])
+
+
+@dataclass(frozen=True)
+class _MaskNoise:
+    """Covariance (3, 3), bias (3,) and reduced chi-square of a fit under the mask alone."""
+
+    covariance: Array
+    bias: Array
+    chi2_reduced: float
+
+
+def _half_hessian(n: Array, e: Array, ratio: float) -> Array:
+    """Return half the second derivatives of the sum of squares, order (dx, dy, flux_ratio)."""
+    slope = -ratio * n + ratio**2 * e / 2
+    mixed_x, mixed_y = ratio * e[0, 1] - n[0, 1], ratio * e[1, 0] - n[1, 0]
+    return np.array(
+        [
+            [slope[0, 2], slope[1, 1], mixed_x],
+            [slope[1, 1], slope[2, 0], mixed_y],
+            [mixed_x, mixed_y, e[0, 0]],
+        ]
+    )
+
+
+def _minus_solved(matrix: Array, vector: Array) -> Array:
+    try:
+        return -np.linalg.solve(matrix, vector)
+    except np.linalg.LinAlgError:
+        return np.full_like(vector, np.nan)
 
 
 def _best_whole_shift(cross: Array, energy: Array) -> tuple[float, float] | None:
@@ -508,6 +555,7 @@ def _reduced(chi2: float, expected: float, n_pixels: int) -> float:
 def _result(
     parameters: Array,
     covariance: Array,
+    bias: Array,
     chi2: float,
     n_pixels: int,
     n_iter: int,
@@ -517,13 +565,13 @@ def _result(
     # "not >" so that a covariance of NaN is no signal either
     if not ratio > _SIGNIFICANCE * np.sqrt(max(covariance[2, 2], 0.0)):
         status = FitStatus.NO_SIGNAL
-    return ShiftFit(dx, dy, ratio, covariance, float(chi2), n_pixels, n_iter, status)
+    return ShiftFit(dx, dy, ratio, covariance, bias, float(chi2), n_pixels, n_iter, status)
 
 
 def _nothing(n_pixels: int) -> ShiftFit:
     nan = float("nan")
-    covariance = np.full((3, 3), nan)
-    return ShiftFit(nan, nan, nan, covariance, nan, n_pixels, 0, FitStatus.NO_SIGNAL)
+    covariance, bias = np.full((3, 3), nan), np.full(3, nan)
+    return ShiftFit(nan, nan, nan, covariance, bias, nan, n_pixels, 0, FitStatus.NO_SIGNAL)
 
 
 def _checked(image: ArrayLike, weight: ArrayLike, name: str | None) -> tuple[Array, Array]:

@@ -26,7 +26,7 @@ __all__ = ["Rings", "fit_components", "make_rings"]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-RING_WIDTH = 4.0
+RING_WIDTH = 3.0
 """Least width of a ring, px."""
 RING_GROWTH = 0.1
 """Least width of a ring in units of its radius."""
@@ -40,12 +40,13 @@ CLIPPED_VARIANCE = 0.98487
 """Mean square of a unit Gaussian within CLIP_LOW and CLIP_HIGH."""
 MEDIAN_SQUARE = 0.45494
 """Median of the square of a unit Gaussian."""
-SECTORS = 12
+SECTORS = 8
 """Number of sectors of a ring."""
 WINSOR=25.
+POSITIVE_SHARE = 0.75
 CLIP_SECTOR = 2.0
 """Sectors with more than so many times the mean square of the median sector do not count."""
-STEPS = 25
+STEPS = 20
 """Multiplicative steps of a fit."""
 
 
@@ -173,15 +174,13 @@ def fit_components(
             variance += rings.spread(factor) * part
         inverse = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
         ratio = squares * inverse
-        kept = _kept_sectors(rings, ratio, inverse)
+        kept = 1.0 if freedom is not None else _kept_sectors(rings, ratio, values)
         inverse *= ratio < limits
         ratio *= inverse
         for factor, part in zip(factors, maps, strict=True):
             found = (rings.sector_sums(part * ratio) * kept).sum(axis=1)
             expected = (rings.sector_sums(part * inverse) * kept).sum(axis=1) * unclipped
-            factor *= np.sqrt(
-                np.divide(found, expected, out=np.zeros_like(found), where=expected > 0)
-            )
+            factor *= np.divide(found, expected, out=np.zeros_like(found), where=expected > 0)
     return factors
 
 
@@ -193,14 +192,19 @@ def _first_factors(typical: Floats, noise: Floats, maps: Floats, rings: Rings) -
     return np.divide(share, means, out=np.zeros_like(means), where=means > 0)
 
 
-def _kept_sectors(rings: Rings, ratio: Floats, inverse: Floats) -> Floats:
-    """1 for sectors whose mean ratio of square to variance is not far above the median's."""
-    count = rings.sector_sums((inverse > 0).astype(np.float64))
-    mean = np.divide(
-        rings.sector_sums(np.minimum(ratio, WINSOR)), count, out=np.full(count.shape, np.nan), where=count > 0
-    )
-    mean[np.isnan(mean).all(axis=1)] = 0.0
-    return np.where(mean <= CLIP_SECTOR * np.nanmedian(mean, axis=1, keepdims=True), 1.0, 0.0)
+def _kept_sectors(rings: Rings, ratio: Floats, values: Floats) -> Floats:
+    """1 for the sectors that count, 0 for those that seem to hold a source.
+
+    Theirs is a mean ratio of square to variance far above the median sector's, and mostly from
+    positive values.
+    """
+    ratio = np.minimum(ratio, WINSOR)
+    count = rings.sector_sums(np.ones_like(ratio))
+    total = rings.sector_sums(ratio)
+    positive = rings.sector_sums(ratio * (values > 0))
+    mean = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    high = mean > CLIP_SECTOR * np.nanmedian(mean, axis=1, keepdims=True)
+    return np.where(high & (positive > POSITIVE_SHARE * total), 0.0, 1.0)
 
 
 def _limits(freedom: Floats) -> Floats:

@@ -132,7 +132,7 @@ class Coron3Pipeline(WebbPipeline):
         n_outliers = count_outliers(exposure)
         before = mean_image(exposure)
         aligned = self._align(exposure, stack, path)
-        subtracted = self.klip.run(exposure, aligned)
+        subtracted = self._remove_starlight(exposure, aligned)
         self.write(subtracted, exposure_product(path, self.asn_id, "psfsub"))
         self._save_psf_model(subtracted, path)
         self._add_row(path, subtracted, aligned, before, n_outliers)
@@ -154,6 +154,13 @@ class Coron3Pipeline(WebbPipeline):
             self.write(aligned, step.destination.name)
             self.written.append(step.write_table(aligned, step.destination))
         return aligned
+
+    def _remove_starlight(self, exposure: CubeModel, aligned: Any) -> CubeModel:
+        if self.klip.skip:
+            log.warning("klip is skipped: the starlight stays in")
+            exposure.meta.cal_step.klip = "SKIPPED"
+            return exposure
+        return self.klip.run(exposure, aligned)
 
     def _save_psf_model(self, subtracted: CubeModel, path: Path) -> None:
         model = self.klip.psf_model

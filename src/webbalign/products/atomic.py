@@ -37,20 +37,24 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 
 
 def reserve(final: str | Path) -> Path:
-    """Return an unused path in the hidden subfolder beside `final` (making the folders)."""
+    """Return an unused path in the hidden subfolder beside `final` (making the folders).
+
+    It has the name of `final`, which data models write into the header.
+    """
     final = Path(final)
-    folder = final.parent / PARTIAL
-    folder.mkdir(parents=True, exist_ok=True)
-    # the extension stays last: writers choose the format by it
-    return folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}-{final.name}"
+    folder = final.parent / PARTIAL / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    return folder / final.name
 
 
 def discard(temporary: str | Path) -> None:
-    """Remove a temporary file, and the hidden folder when it is empty."""
-    temporary = Path(temporary)
-    temporary.unlink(missing_ok=True)
+    """Remove a temporary file with its folder, and the hidden folder when it is empty."""
+    folder = Path(temporary).parent
+    if folder.parent.name != PARTIAL:
+        raise ValueError(f"{temporary} is no temporary file")
+    shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        temporary.parent.rmdir()
+        folder.parent.rmdir()
 
 
 def sweep(folder: str | Path) -> list[str]:
@@ -62,11 +66,12 @@ def sweep(folder: str | Path) -> list[str]:
     partial = Path(folder) / PARTIAL
     removed = []
     for path in partial.glob("*") if partial.is_dir() else ():
-        owner = path.name.partition("-")[0]
-        stale = time.time() - path.stat().st_mtime > _STALE_SECONDS
-        if stale or not _is_running(owner):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            removed.append(path.name)
+        content = sorted(path.iterdir())
+        newest = max((item.stat().st_mtime for item in content), default=0.0)
+        stale = time.time() - newest > _STALE_SECONDS
+        if stale or not _is_running(path.name.partition("-")[0]):
+            removed += [item.name for item in content]
+            shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         partial.rmdir()
     return removed

@@ -124,7 +124,7 @@ def problems_of_image(images: list[tuple[str, Any]], header: Any) -> Iterator[Pr
         yield Problem("SCI", f"has {data.ndim} dimensions", "2")
         return
     if data.dtype.kind != "f":
-        yield Problem("SCI", f"is of type {data.dtype}", "float")
+        yield Problem("SCI", f"is of type {data.dtype.name}", "float")
     yield from _value_problems(data)
     sizes = (header or {}).get("SUBSIZE1"), (header or {}).get("SUBSIZE2")
     if None not in sizes and sizes != data.shape[::-1]:

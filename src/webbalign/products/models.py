@@ -65,7 +65,9 @@ NON_SCIENCE = 512
 _VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
 
 
-def open_cube(source: str | Path | CubeModel, *, wcs: bool = True) -> CubeModel:
+def open_cube(
+    source: str | Path | CubeModel, *, wcs: bool = True, need_errors: bool = True
+) -> CubeModel:
     """Open a cube of integrations and see that it can be used.
 
     Parameters
@@ -75,6 +77,8 @@ def open_cube(source: str | Path | CubeModel, *, wcs: bool = True) -> CubeModel:
     wcs : bool
         Whether the GWCS is needed. Reading it takes most of the time; PSF exposures go without,
         and :func:`save_flagged` carries it over from the file.
+    need_errors : bool
+        Whether a cube without any error is refused.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def open_cube(source: str | Path | CubeModel, *, wcs: bool = True) -> CubeModel:
         If the file cannot be used; the message names it.
     """
     if isinstance(source, JwstDataModel):
-        return complete(source)
+        return complete(source, need_errors=need_errors)
     path = Path(source)
     read_header(path)  # the clear errors come from here
     with quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
@@ -97,7 +101,7 @@ def open_cube(source: str | Path | CubeModel, *, wcs: bool = True) -> CubeModel:
             raise InputError(path, f"not readable as CubeModel ({error})") from None
     model.meta.filename = path.name
     model._source_path = str(path)
-    return complete(model)
+    return complete(model, need_errors=need_errors)
 
 
 def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
@@ -115,7 +119,7 @@ def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
     return model
 
 
-def complete(model: CubeModel) -> CubeModel:
+def complete(model: CubeModel, *, need_errors: bool = True) -> CubeModel:
     """See that SCI, ERR and DQ of a cube fit each other; make the DQ if there is none.
 
     Raises
@@ -129,7 +133,8 @@ def complete(model: CubeModel) -> CubeModel:
     if model.dq is None or model.dq.shape != model.data.shape:
         model.dq = _broadcast_dq(model)
     # the data model puts zeros where a file has no ERR
-    if model.err is None or model.err.shape != model.data.shape or not (model.err > 0).any():
+    has_errors = model.err is not None and model.err.shape == model.data.shape
+    if not has_errors or (need_errors and not (model.err > 0).any()):
         model.err = np.sqrt(_summed_variance(model)).astype(np.float32)
     if not (np.isfinite(model.data) & (model.dq & DO_NOT_USE == 0)).any():
         raise InputError(name, "no valid pixel (all are NaN or DO_NOT_USE)", "an exposure with data")
@@ -277,7 +282,11 @@ def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) 
         return save(model, path, overwrite=overwrite)
     path = Path(path)
     refuse_existing(path, overwrite)
-    with fits.open(source, memmap=False) as hdulist, atomic_path(path) as temporary:
+    with (
+        quiet_schema_warnings(),
+        fits.open(source, memmap=False) as hdulist,
+        atomic_path(path) as temporary,
+    ):
         for name in ("data", "err", "dq", *_VARIANCES):
             _replace_data(hdulist, name, getattr(model, name, None))
         header = hdulist[0].header
@@ -323,6 +332,7 @@ def quiet_schema_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"stdatamodels(\.|$)")
         warnings.filterwarnings("ignore", module=r"astropy\.io\.fits")
         warnings.filterwarnings("ignore", module=r"asdf(\.|$)")
+        warnings.filterwarnings("ignore", message="Card is too long")
         yield
 
 

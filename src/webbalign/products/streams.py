@@ -65,26 +65,34 @@ class QuadWriter:
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int], like: JwstDataModel) -> None:
         self.path, self.shape = path, shape
+        self._check_space()
         self._temporary = reserve(path)
         self._finished = False
         self.model = QuadModel(validate_on_assignment=False)
         self.model.update(like)
-        self._check_space()
         self._file: BinaryIO = open(self._temporary, "wb")
         self._offsets: dict[str, int] = {}
 
     def __enter__(self) -> QuadWriter:
-        self._reserve_arrays()
+        try:
+            self._reserve_arrays()
+        except BaseException:
+            self._give_up()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
         if not self._finished:
-            discard(self._temporary)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._file.close()
+        discard(self._temporary)
 
     def _check_space(self) -> None:
         need = sum(dtype.itemsize for dtype in _ARRAYS.values()) * int(np.prod(self.shape))
-        free = shutil.disk_usage(self._temporary.parent).free
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.path.parent).free
         if need > 0.95 * free:
             raise WebbalignError(
                 f"{self.path}: needs {need / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; "
@@ -98,8 +106,9 @@ class QuadWriter:
         self._primary_size = len(primary) + 4 * _BLOCK
         self._file.seek(self._primary_size)
         for name, dtype in _ARRAYS.items():
-            header = _array_header(name, self.shape, cards.get(name))
-            self._file.write(header.tostring().encode("ascii"))
+            with quiet_schema_warnings():
+                header = _array_header(name, self.shape, cards.get(name)).tostring()
+            self._file.write(header.encode("ascii"))
             self._offsets[name] = self._file.tell()
             size = int(np.prod(self.shape)) * dtype.itemsize
             self._file.seek(size + -size % _BLOCK, os.SEEK_CUR)
@@ -115,16 +124,16 @@ class QuadWriter:
         try:
             with quiet_schema_warnings():
                 self.model.save(str(scratch), overwrite=True)
-            with fits.open(scratch, memmap=False) as hdulist:
+            with quiet_schema_warnings(), fits.open(scratch, memmap=False) as hdulist:
                 hdulist[0].header["FILENAME"] = self.path.name
                 cards = {hdu.name: hdu.header for hdu in hdulist if hdu.name in _ARRAYS}
                 others = [hdu for hdu in hdulist if hdu.name not in _ARRAYS]
                 buffer = io.BytesIO()
                 fits.HDUList(others).writeto(buffer)
+                start = len(others[0].header.tostring())
         finally:
             scratch.unlink(missing_ok=True)
         content = buffer.getvalue()
-        start = len(others[0].header.tostring())
         return content[:start], cards, content[start:]
 
     def write(self, index: int, part: AlignedSlice) -> None:
@@ -310,7 +319,7 @@ class StreamedQuadModel(LazyQuadModel):
         target = Path(dir_path, path) if dir_path else Path(path)
         if self.is_temporary:
             os.replace(self._path, target)
-            discard(self._path)  # its folder, if it is empty now
+            discard(self._path)  # its folder, which is empty now
             self._path = self._final = target
         elif target.resolve() != Path(self._path).resolve():
             shutil.copyfile(self._path, target)
@@ -352,10 +361,10 @@ def open_aligned(source: str | Path | JwstDataModel) -> CubeModel | StreamedQuad
         If the file is missing, unreadable or has another number of dimensions.
     """
     if isinstance(source, JwstDataModel):
-        return source if len(source.shape) == 4 else open_cube(source)
+        return source
     path = Path(source)
     if not path.is_file():
         raise InputError(path, "no such file", "a _psfalign file")
     with fits.open(path) as hdulist:
         n_axes = hdulist["SCI"].header["NAXIS"] if "SCI" in hdulist else 0
-    return open_quad(path) if n_axes == 4 else open_cube(path, wcs=False)
+    return open_quad(path) if n_axes == 4 else open_cube(path, wcs=False, need_errors=False)

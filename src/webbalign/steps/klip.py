@@ -60,8 +60,6 @@ class KlipStep(WebbStep):
         aligned = open_aligned(self._path(references))
         _check(science, aligned)
         self.psf_model = None
-        if self.skip:
-            return science
         good = self._good_pixels(science)
         flags = _ReferenceFlags(good.shape[1:])
         subtraction, basis, first = self._subtract(science, aligned, good, flags)

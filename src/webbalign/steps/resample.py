@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,10 +55,11 @@ class Average:
     """
 
     model: CubeModel
-    wcs: WCS
-    shape: tuple[int, int]
-    mean: Combined | None
-    integrations: Sequence[Integration] = ()
+    # the arguments of every step are logged: only the model's name is worth it
+    wcs: WCS = field(repr=False)
+    shape: tuple[int, int] = field(repr=False)
+    mean: Combined | None = field(repr=False)
+    integrations: Sequence[Integration] = field(default=(), repr=False)
 
 
 class ResampleStep(WebbStep):

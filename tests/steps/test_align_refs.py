@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from astropy.table import Table
+from scipy.ndimage import gaussian_filter
+from stdatamodels.jwst.datamodels import CubeModel
+
+from webbalign.core.errors import InputError
+from webbalign.core.fourier import shift_image
+from webbalign.products import models
+from webbalign.products.streams import LazyQuadModel
+from webbalign.steps import AlignRefsStep
+
+SHIFTS = [(0.3, -0.4), (-1.2, 0.7), (0.0, 1.9)]
+
+
+@pytest.fixture
+def pair(science):
+    """A noiseless scene, and the same moved by known shifts."""
+    rng = np.random.default_rng(5)
+    scene = 100 * gaussian_filter(rng.normal(size=(64, 64)), 2.0)
+    scene *= np.exp(-np.hypot(*(np.indices((64, 64)) - 31.5)) ** 2 / 100)
+    target = CubeModel(
+        data=np.array([scene, shift_image(scene, 0.1, 0.2)], "f4"),
+        err=np.full((2, 64, 64), 0.1, "f4"),
+    )
+    psf = CubeModel(
+        data=np.array([2 * shift_image(scene, dx, dy) for dx, dy in SHIFTS], "f4"),
+        err=np.full((3, 64, 64), 0.1, "f4"),
+    )
+    for model, name in ((target, "jw1_calints.fits"), (psf, "p_psfstack.fits")):
+        model.update(science)
+        model.meta.filename = name
+    mask = np.ones((64, 64), "f4")
+    mask[30:34, 30:34] = 0
+    return target, psf, models.ImageModel(mask)
+
+
+def run(pair, **options):
+    target, psf, mask = pair
+    return AlignRefsStep.call(target, psf, override_psfmask=mask, configure_log=False, **options)
+
+
+def test_injected_shifts_come_back(pair):
+    aligned = run(pair, align_to="first")
+    table = models.extension(aligned, "SHIFTS")
+    np.testing.assert_allclose(table["dx"], [dx for dx, _ in SHIFTS], atol=1e-4)
+    np.testing.assert_allclose(table["dy"], [dy for _, dy in SHIFTS], atol=1e-4)
+    np.testing.assert_allclose(table["flux_ratio"], 2, rtol=1e-4)
+    inside = (slice(None), slice(4, -4), slice(4, -4))
+    expected = np.broadcast_to(2 * pair[0].data[0], aligned.shape)
+    np.testing.assert_allclose(aligned.data[inside], expected[inside], atol=0.02)
+
+
+def test_each_integration_has_its_own_references(pair):
+    aligned = run(pair, align_to="each")
+    assert isinstance(aligned, LazyQuadModel)
+    assert aligned.shape == (2, 3, 64, 64)
+    table = models.extension(aligned, "SHIFTS")
+    np.testing.assert_allclose(table["dx"][3:], [dx - 0.1 for dx, _ in SHIFTS], atol=1e-4)
+    for i in (0, 1):
+        data = aligned.part(i).data[:, 4:-4, 4:-4]
+        expected = np.broadcast_to(2 * pair[0].data[i, 4:-4, 4:-4], data.shape)
+        np.testing.assert_allclose(data, expected, atol=0.02)
+    aligned.close()
+
+
+def test_mean_is_one_alignment_between_those_of_the_integrations(pair):
+    table = models.extension(run(pair, align_to="mean"), "SHIFTS")
+    assert table["sci_int"].tolist() == [-1] * 3
+    np.testing.assert_allclose(table["dx"], [dx - 0.05 for dx, _ in SHIFTS], atol=2e-3)
+
+
+def test_bad_pixels_do_not_spoil_the_fit_and_stay_flagged(pair):
+    target, psf, _ = pair
+    psf.data[1, 20, 20] = np.nan
+    psf.err[1, 20, 20] = np.nan
+    psf.dq[1, 20, 20] = 1
+    target.data[0, 0, :3] = np.nan  # a corner, where peers put zeros
+    aligned = run(pair, align_to="first", median_box_length=3)
+    table = models.extension(aligned, "SHIFTS")
+    np.testing.assert_allclose(table["dx"], [dx for dx, _ in SHIFTS], atol=0.02)
+    assert np.isfinite(aligned.data).all()
+    assert np.isfinite(aligned.err).all()
+    assert (aligned.err >= 0).all()
+    assert aligned.dq[1].any()
+    assert not aligned.dq[[0, 2]].any()
+
+
+def test_the_product_and_its_table_are_saved(pair, tmp_path):
+    for align_to in ("first", "each"):
+        folder = tmp_path / align_to
+        aligned = run(pair, align_to=align_to, output_dir=str(folder), save_results=True)
+        names = sorted(path.name for path in folder.iterdir())
+        assert names == ["jw1_psfalign.fits", "jw1_psfalign_shifts.ecsv"]
+        table = Table.read(folder / "jw1_psfalign_shifts.ecsv")
+        np.testing.assert_array_equal(table["dx"], models.extension(aligned, "SHIFTS")["dx"])
+        assert aligned.meta.cal_step.align_psfs == "COMPLETE"
+
+
+def test_na_leaves_the_references_where_they_are(pair):
+    target, psf, _ = pair
+    result = AlignRefsStep.call(target, psf, override_psfmask="N/A", configure_log=False)
+    assert result.meta.cal_step.align_psfs == "SKIPPED"
+    np.testing.assert_array_equal(result.data, psf.data)
+
+
+def test_a_mask_without_weight_and_other_sizes_are_refused(pair):
+    target, psf, mask = pair
+    with pytest.raises(InputError, match=r"zero|no weight|weight"):
+        run((target, psf, models.ImageModel(np.zeros((64, 64), "f4"))))
+    with pytest.raises(InputError, match=r"64|63"):
+        run((target, psf, models.ImageModel(np.ones((64, 63), "f4"))))
+    small = models.new_cube(psf, psf.data[:, 1:], psf.err[:, 1:], psf.dq[:, 1:])
+    with pytest.raises(InputError, match="64 x 63.*64 x 64"):
+        run((target, small, mask))
+
+
+def test_a_reference_without_signal_is_named_and_left_in_place(pair, caplog):
+    target, psf, _ = pair
+    psf.data[2] = np.random.default_rng(1).normal(0, 0.1, psf.data[2].shape)
+    aligned = run(pair, align_to="first")
+    table = models.extension(aligned, "SHIFTS")
+    assert table["status"].tolist()[:2] == [b"OK", b"OK"]
+    assert table["status"][2] != b"OK"
+    np.testing.assert_allclose(aligned.data[2], psf.data[2], atol=1e-5)
+    assert "1 of 3 references could not be aligned" in caplog.text

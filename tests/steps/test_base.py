@@ -1,0 +1,90 @@
+import warnings
+
+import asdf
+import numpy as np
+import pytest
+from stpipe.entry_points import get_steps as all_steps
+from stpipe.utilities import import_class
+
+from webbalign.core.errors import OptionError
+from webbalign.pipelines import Coron3Pipeline
+from webbalign.steps import KlipStep, ResampleStep, get_steps
+
+STEPS = [import_class(name) for name, _, _ in get_steps()]
+
+
+def test_registered_with_stpipe_under_names_of_our_own():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {info.class_name: info for info in all_steps()}
+    for name, alias, is_pipeline in get_steps():
+        assert found[name].class_alias == alias
+        assert found[name].is_pipeline == is_pipeline
+        assert alias.startswith("webbalign_")
+        assert import_class(name).class_alias == alias
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+def test_defaults_of_the_specification_are_those_of_the_declaration(step):
+    instance = step()
+    if step.options_class is not None:
+        assert instance.options == step.options_class()
+
+
+def test_options_are_checked_by_name():
+    with pytest.raises(OptionError, match="truncate"):
+        _ = KlipStep(truncate=5, err_method="full").options.from_mapping({"truncate": -1})
+    with pytest.raises(OptionError, match="mark"):
+        _ = Coron3Pipeline(mark=[1.0]).options
+
+
+def test_none_may_be_written_as_a_word():
+    assert ResampleStep(rotation="None").options.rotation is None
+    assert ResampleStep(rotation="12.5").options.rotation == 12.5
+    assert ResampleStep(weight_type="none").options.weight_type is None
+
+
+def test_profile_lies_between_default_and_what_the_user_says(tmp_path):
+    assert Coron3Pipeline(profile="jwst").align_refs.align_to == "first"
+    assert Coron3Pipeline().align_refs.align_to == "each"
+    steps = {"align_refs": {"align_to": "mean"}}
+    pipeline = Coron3Pipeline.create("x_asn.json", profile="jwst", steps=steps)
+    assert pipeline.align_refs.align_to == "mean"
+    assert pipeline.align_refs.repair == "box"
+    file = tmp_path / "parameters.asdf"
+    Coron3Pipeline(steps={"klip": {"err_method": "full"}}).klip.export_config(file)
+    assert KlipStep.create("x", profile="jwst", config_file=str(file)).err_method == "full"
+
+
+def test_parameters_can_be_saved_and_used(tmp_path):
+    file = tmp_path / "klip.asdf"
+    KlipStep(truncate=7).export_config(file)
+    assert KlipStep.create("x", config_file=str(file)).truncate == 7
+    assert KlipStep.create("x", config_file=str(file), truncate=9).truncate == 9
+    with asdf.open(file) as content:
+        assert content["parameters"]["truncate"] == 7
+
+
+def test_words_about_running_are_no_options(science, stack):
+    seen = []
+
+    class Listener:
+        def start(self, step, total=None):
+            seen.append((step, total))
+
+        def advance(self, n=1):
+            seen.append(n)
+
+        def done(self):
+            seen.append("done")
+
+    result = KlipStep.call(science, stack, progress=Listener(), truncate=2, configure_log=False)
+    assert seen == [("klip", 4), 1, 1, 1, 1, "done"]
+    assert np.isfinite(result.data).any()
+
+
+def test_a_model_given_by_a_user_is_left_alone(science, stack):
+    before = science.data.copy()
+    KlipStep.call(science, stack, configure_log=False)
+    np.testing.assert_array_equal(science.data, before)
+    assert science.meta.cal_step.klip is None
