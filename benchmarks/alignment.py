@@ -309,4 +309,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(not main())
+    raise SystemExit(0 if main() else 3)

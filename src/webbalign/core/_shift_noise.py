@@ -1,4 +1,4 @@
-"""Noise of the shift fit: moments of the images, the weighted fit, covariances.
+"""Noise of the shift fit: what the noise of both images does to a fit under the mask alone.
 
 The parameters are (dx, dy, flux_ratio); mu = flux_ratio * S_d is the image common to both frames,
 and J = (d mu/d dx, d mu/d dy, mu / flux_ratio) its derivatives.
@@ -7,36 +7,36 @@ and J = (d mu/d dx, d mu/d dy, mu / flux_ratio) its derivatives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from webbalign.core.fourier import Shifter, real_inverse, shift_phases, shift_positive
+from webbalign.core._shift_objective import cross_sum
+from webbalign.core.fourier import real_inverse, shift_phases, shift_positive
 
-__all__ = ["Moments", "WeightedFit", "gradients", "moments", "sandwich", "weighted_fit"]
+__all__ = [
+    "DERIVATIVE_NOISE",
+    "NOISE_GAINS",
+    "ScienceNoise",
+    "ScoreMoments",
+    "gradients",
+    "sandwich",
+    "score_moments",
+    "score_of_mask",
+    "shrinkage",
+]
 
 Array = NDArray[np.float64]
 
 # Variance of the Fourier derivative of white noise of unit variance: the mean of k^2 over |k| < pi
 DERIVATIVE_NOISE = np.pi**2 / 3
-_NOISE_GAINS = np.array([DERIVATIVE_NOISE, DERIVATIVE_NOISE, 1.0])
+NOISE_GAINS = np.array([DERIVATIVE_NOISE, DERIVATIVE_NOISE, 1.0])
 
-# Each round takes new weights and derivatives; its step leaves a few per cent of its length, so the fit
-# ends after a step of less than this fraction of the standard errors.
-_MAX_ROUNDS = 20
-_CLOSE = 0.3
-# The derivatives are shrunk in blocks of this width (px), to zero below this excess over their noise
+# Derivatives are shrunk in blocks of this width (px), to zero below this excess over their noise
 _BLOCK = 16
 _LEAST_EXCESS = 0.4
-# Rings in |k| up to Nyquist for the power spectrum
-_RINGS = 32
-# The correlation of variances with noise is measured on pixels brighter than this many sigma
-_FAINT = 3.0
-_LEAST_PIXELS = 30
-# A variance is corrected by at most this factor
-_MAX_CORRECTION = 4.0
 
 
 def gradients(image: Array) -> Array:
@@ -53,263 +53,22 @@ def gradients(image: Array) -> Array:
     return rows
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Sums over one image with gradients G = (d/dx, d/dy, 1), variance v and weight w.
-
-    Attributes
-    ----------
-    matrix : numpy.ndarray
-        sum(w^4 v G G^T), shape (3, 3).
-    squares : float
-        sum(w^4 v^2).
-    variance : float
-        sum(w^2 v).
-    """
-
-    matrix: Array
-    squares: float
-    variance: float
-
-    def scaled(self, factor: float) -> Moments:
-        """Return the moments for variances multiplied by `factor`."""
-        return Moments(self.matrix * factor, self.squares * factor**2, self.variance * factor)
-
-    def without_noise(self) -> Array:
-        """Return what `matrix` would be for the image without its noise."""
-        clean = self.matrix - np.diag(self.squares * _NOISE_GAINS)
-        # where there is nothing but noise the difference may be negative
-        scale = np.sqrt(np.maximum(np.diag(self.matrix), np.finfo(float).tiny))
-        values, vectors = np.linalg.eigh(clean / np.outer(scale, scale))
-        half = vectors * np.sqrt(np.maximum(values, 0.0)) * scale[:, None]
-        return half @ half.T
-
-
-def moments(rows: Array, variance: Array, weight2: Array) -> Moments:
-    """Return the moments of an image given by its :func:`gradients`; weight2 is w^2 (ny, nx)."""
-    weighted = weight2 * variance
-    kernel = (weight2 * weighted).ravel()
-    return Moments(
-        matrix=(rows * kernel) @ rows.T,
-        squares=float(np.vdot(weighted, weighted)),
-        variance=float(weighted.sum()),
-    )
-
-
-def sandwich(slope: Array, score: Array) -> Array:
-    """Return the covariance slope^-1 score slope^-T (NaN if the slope is singular)."""
-    scale = np.sqrt(np.abs(np.diag(slope)))
-    if not (np.isfinite(scale).all() and scale.all()):
-        return np.full_like(slope, np.nan)
-    try:
-        inverse = np.linalg.inv(slope / np.outer(scale, scale)) / np.outer(scale, scale)
-    except np.linalg.LinAlgError:
-        return np.full_like(slope, np.nan)
-    covariance = inverse @ score @ inverse.T
-    return (covariance + covariance.T) / 2
-
-
-@dataclass(frozen=True)
-class WeightedFit:
-    """Outcome of :func:`weighted_fit`.
-
-    Attributes
-    ----------
-    parameters : numpy.ndarray
-        dx, dy (px), flux ratio.
-    covariance : numpy.ndarray
-        Shape (3, 3).
-    chi2 : float
-        sum(w^2 r^2 / v), whose expectation is `expected`.
-    expected : float
-        sum(w^2) over the pixels used.
-    n_pixels, n_iter : int
-        Pixels used; iterations.
-    converged : bool
-        Whether the last step was small.
-    """
-
-    parameters: Array
-    covariance: Array
-    chi2: float
-    expected: float
-    n_pixels: int
-    n_iter: int
-    converged: bool
-
-
-def weighted_fit(
-    psf: Array,
-    psf_variance: Array,
-    weight2: Array,
-    science: Shifter,
-    science_variance: Array,
-    start: Array,
-) -> WeightedFit:
-    """Fit shift and flux ratio under the noise of both images.
+def shrinkage(whitened: Array, noise: Array, gains: Array) -> Array:
+    """Return the share of the signal in the power of derivatives, block by block.
 
     Parameters
     ----------
-    psf, psf_variance, weight2 : numpy.ndarray
-        PSF image T, its variance v_T and the squared weight w^2, (ny, nx), all finite.
-    science : Shifter
-        The science image S (periodic).
-    science_variance : numpy.ndarray
-        Its variance v_S (ny, nx), infinite for pixels that must not count.
-    start : numpy.ndarray
-        dx, dy, flux ratio.
-
-    Notes
-    -----
-    Solves sum(w^2 J r / v) = 0 with r = T - b S_d, v = v_T + b^2 v_S,d. The derivatives J are those of
-    the best estimate of the common image, mu = T - r v_T / v, whose noise is independent of that of r:
-    with J from S_d, as least squares with fixed weights has it, the flux ratio would come out too
-    small by sum(v_S)/sum(S^2) (errors in variables), and J would be noisier.
-    """
-    parameters = np.array(start, dtype=np.float64)
-    converged = False
-    for n_iter in range(1, _MAX_ROUNDS + 1):  # noqa: B007
-        equations = _linearised(psf, psf_variance, weight2, science, science_variance, parameters)
-        if not np.linalg.det(equations.slope) > 0:
-            break
-        step = np.linalg.solve(equations.slope, equations.weighted @ equations.residual.ravel())
-        size = float(np.sqrt(max(step @ np.linalg.solve(equations.covariance, step), 0.0)))
-        # a poor start must not throw the fit out of its valley
-        ratio = parameters[2]
-        step /= max(1.0, np.abs(step[:2]).max() / 0.5, abs(step[2]) / (0.5 * abs(ratio)))
-        parameters = parameters + step
-        converged = size < _CLOSE
-        if converged:
-            break
-    used = equations.weight > 0
-    return WeightedFit(
-        parameters,
-        equations.covariance,
-        chi2=float(np.vdot(equations.weight, equations.residual**2)),
-        expected=float(weight2[used].sum()),
-        n_pixels=int(np.count_nonzero(used)),
-        n_iter=n_iter,
-        converged=converged,
-    )
-
-
-@dataclass(frozen=True)
-class _Equations:
-    """The linear equations of one round: slope @ step = weighted @ residual.
-
-    The weighted derivatives are shape (3, npix), `weight` is w^2 / v and `residual` T - b S_d, both
-    (ny, nx); `slope` and `covariance` are (3, 3).
-    """
-
-    weighted: Array
-    slope: Array
-    covariance: Array
-    weight: Array
-    residual: Array
-
-
-def _linearised(
-    psf: Array,
-    psf_variance: Array,
-    weight2: Array,
-    science: Shifter,
-    science_variance: Array,
-    parameters: Array,
-) -> _Equations:
-    dx, dy, ratio = parameters
-    shifted = ratio * science.shifted(dx, dy)
-    variance = ratio**2 * shift_positive(science_variance, dx, dy)
-    residual = psf - shifted
-    share = psf_variance / (psf_variance + variance)
-    model = psf - residual * share
-    total = _decorrelated(psf_variance, variance, residual, share, model, weight2)
-    weight = weight2 / total
-    # w^2 / v times the variance of the model
-    noise = weight * psf_variance * (1 - share)
-    rows = gradients(model) * np.array([-1.0, -1.0, 1 / ratio])[:, None]
-    gains = np.array([DERIVATIVE_NOISE, DERIVATIVE_NOISE, ratio**-2])
-    weighted, kept = _denoised(rows, np.sqrt(weight), noise, gains)
-    slope = weighted @ rows.T - np.diag(gains * kept)
-    # infinite variance goes with zero weight
-    score = (weighted * np.where(weight > 0, total, 0.0).ravel()) @ weighted.T
-    return _Equations(weighted, slope, sandwich(slope, score), weight, residual)
-
-
-def _denoised(rows: Array, white: Array, noise: Array, gains: Array) -> tuple[Array, Array]:
-    """Return the weighted derivatives, freed of most of their noise.
-
-    The derivatives times `white` = w / sqrt(v) have noise of a known power, `gains` times `noise`: in
-    each block of pixels, and at each |k|, where the gradients' grows as k^2. Each is multiplied by the share
-    of the signal, as a Wiener filter does: far from the star, where most pixels are, and at high
-    frequencies there is nothing but noise, which would add to that of the fit. Any factors leave the
-    fit unbiased, since the noise of the derivatives is independent of that of the residuals.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray
-        Derivatives (3, npix).
-    white, noise : numpy.ndarray
-        (ny, nx): w / sqrt(v), and its square times the variance of the model.
+    whitened : numpy.ndarray
+        Derivatives (3, ny, nx): two gradients and the image.
+    noise : numpy.ndarray
+        Variance (ny, nx) of the image.
     gains : numpy.ndarray
-        Variance of each derivative for unit variance of the model.
+        Variance of each derivative (3,) for unit variance of the image.
 
     Returns
     -------
-    weighted : numpy.ndarray
-        Derivatives times w^2 / v, shape (3, npix).
-    kept : numpy.ndarray
-        sum(noise) over what was kept of each: in the product of `weighted` and `rows` the noise of the
-        derivatives contributes `gains` times this.
-    """
-    shape = (white.shape[0], white.shape[1])
-    whitened = (rows * white.ravel()).reshape(3, *shape)
-    shrink = _shrinkage(whitened, noise, gains)
-    kept = np.array([np.vdot(factors, noise) for factors in shrink])[[0, 0, 1]]
-    for image, factors in zip(whitened, shrink[[0, 0, 1]], strict=True):
-        image *= factors
-    level = float(np.vdot(shrink[0] ** 2, noise)) * gains[0] / DERIVATIVE_NOISE
-    kept[:2] *= _filter_gradients(whitened[:2], level)
-    whitened *= white
-    return whitened.reshape(3, -1), kept
-
-
-def _filter_gradients(images: Array, level: float) -> float:
-    """Apply a Wiener filter in |k| to two gradients (2, ny, nx) in place.
-
-    The power of their noise together is `level` times k^2. Returns the share of it that is kept in the
-    product of filtered and unfiltered noise.
-    """
-    shape = (images.shape[1], images.shape[2])
-    spectra = scipy.fft.rfft2(images, workers=1)
-    ring, counts, k2 = _rings(shape)
-    total, growth = np.bincount(ring, counts), np.bincount(ring, k2 * counts)
-    parts = spectra.view(np.float64).reshape(2, ring.size, 2)
-    power = np.bincount(ring, np.einsum("ijk,ijk->j", parts, parts) * counts)
-    share = np.clip(1 - level * growth / np.maximum(power, np.finfo(float).tiny * total), 0.0, 1.0)
-    for image, spectrum in zip(images, spectra, strict=True):
-        spectrum *= share[ring].reshape(spectrum.shape)
-        image[:] = real_inverse(spectrum, shape)
-    return float((share * growth).sum() / growth.sum())
-
-
-@lru_cache(maxsize=4)
-def _rings(shape: tuple[int, int]) -> tuple[NDArray[np.intp], Array, Array]:
-    """Return, for each coefficient of a half spectrum, its ring in |k|, its multiplicity, and k^2."""
-    kx = 2 * np.pi * scipy.fft.rfftfreq(shape[1])
-    ky = 2 * np.pi * scipy.fft.fftfreq(shape[0])[:, None]
-    k2 = kx**2 + ky**2
-    counts = np.full(k2.shape, 2.0)
-    counts[:, 0] = 1
-    if shape[1] % 2 == 0:
-        counts[:, -1] = 1
-    ring = (np.sqrt(k2) * (_RINGS / np.pi)).astype(np.intp)
-    return ring.ravel(), counts.ravel(), k2.ravel()
-
-
-def _shrinkage(whitened: Array, noise: Array, gains: Array) -> Array:
-    """Return the share of the signal in the power of (3, ny, nx) images, block by block.
-
-    Shape (2, ny, nx): of both gradients together, and of the third.
+    numpy.ndarray
+        Shape (2, ny, nx): of both gradients together, and of the image.
     """
     left, right = (_blocks(n) for n in noise.shape)
     power = left @ (whitened * whitened) @ right.T
@@ -324,39 +83,161 @@ def _shrinkage(whitened: Array, noise: Array, gains: Array) -> Array:
 @lru_cache(maxsize=8)
 def _blocks(n: int) -> Array:
     """Return the matrix (blocks, n) that sums over blocks of pixels."""
-    return (np.arange(n) // _BLOCK == np.arange(-(-n // _BLOCK))[:, None]).astype(np.float64)
+    member = np.arange(n) // _BLOCK == np.arange(-(-n // _BLOCK))[:, None]
+    return member.astype(np.float64)
 
 
-def _decorrelated(
-    psf_variance: Array,
-    science_variance: Array,
-    residual: Array,
-    share: Array,
-    model: Array,
-    weight2: Array,
-) -> Array:
-    """Return the total variance, freed of its correlation with the residual.
+def sandwich(slope: Array, score: Array) -> Array:
+    """Return the covariance slope^-1 score slope^-T (NaN if the slope is singular)."""
+    scale = np.sqrt(np.abs(np.diag(slope)))
+    if not (np.isfinite(slope).all() and scale.all()):
+        return np.full_like(slope, np.nan)
+    try:
+        inverse = np.linalg.inv(slope / np.outer(scale, scale)) / np.outer(scale, scale)
+    except np.linalg.LinAlgError:
+        return np.full_like(slope, np.nan)
+    covariance: Array = inverse @ score @ inverse.T
+    return (covariance + covariance.T) / 2
 
-    Variances taken from noisy counts are high where the noise is positive, which lowers the weight of
-    these pixels and biases the fit. How far each variance follows the noise of its image is measured,
-    by regressing it on the common image and on the part of the residual that belongs to that image;
-    the second part is taken out. Variances that are free of noise come out as they were.
+
+@dataclass(frozen=True)
+class ScoreMoments:
+    """The gradients G = (d/dx, d/dy, 1) of an image where they stand out of their noise.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        Flat indices of the npix pixels kept.
+    rows : numpy.ndarray
+        G, shape (3, npix).
+    variance, kernel : numpy.ndarray
+        Variance of the image and w^4, shape (npix,).
+
+    Notes
+    -----
+    Held in single precision, since there is one for each image of a stack; summed in double.
     """
-    total = psf_variance + science_variance
-    # what counts is the correlation where there is signal; where counts below zero were cut off, for
-    # one, there is less of it
-    bright = (model**2 > _FAINT**2 * total) & (weight2 > 0)
-    if np.count_nonzero(bright) < _LEAST_PIXELS:
-        return total
-    weight = weight2[bright] / total[bright]
-    out = total
-    for variance, part in ((psf_variance, share), (science_variance, share - 1)):
-        noise = residual * part
-        basis = np.stack([np.ones(weight.size), model[bright], noise[bright]])
-        basis /= np.sqrt(np.maximum((basis * basis) @ weight, np.finfo(float).tiny))[:, None]
-        weighted = basis * weight
-        values = variance[bright]
-        solution = np.linalg.lstsq(weighted @ basis.T, weighted @ values, rcond=1e-12)[0]
-        follows = solution[2] * np.sqrt(1 / max(np.vdot(weight, noise[bright] ** 2), 1e-300))
-        out = out - max(follows, 0.0) * noise
-    return np.clip(out, total / _MAX_CORRECTION, total * _MAX_CORRECTION)
+
+    pixels: NDArray[np.int32]
+    rows: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    kernel: NDArray[np.float32]
+
+    @cached_property
+    def own(self) -> tuple[Array, Array]:
+        """The :meth:`sums` for the variance of the image itself."""
+        return self._sums(self.kernel * self.variance.astype(np.float64))
+
+    def sums(self, variance: Array) -> tuple[Array, Array]:
+        """Return sum(w^4 v G G^T), shape (3, 3), and its noise, the diagonal of a matrix (3,)."""
+        return self._sums(self.kernel * variance.ravel()[self.pixels])
+
+    def _sums(self, weight: Array) -> tuple[Array, Array]:
+        rows = self.rows.astype(np.float64)
+        return (rows * weight) @ rows.T, float(weight @ self.variance) * NOISE_GAINS
+
+
+def score_moments(image: Array, variance: Array, weight2: Array, *, known: bool) -> ScoreMoments:
+    """Return the moments of an image under w^2 (ny, nx).
+
+    Unless its variance is known no pixel is left out.
+    """
+    rows = gradients(image)
+    kernel = weight2**2
+    keep = kernel > 0
+    if known:
+        whitened = (rows * np.sqrt(weight2 / variance).ravel()).reshape(3, *kernel.shape)
+        keep &= shrinkage(whitened, weight2, NOISE_GAINS).max(axis=0) > 0
+    pixels = np.flatnonzero(keep).astype(np.int32)
+    single = np.float32
+    return ScoreMoments(
+        pixels,
+        rows[:, pixels].astype(single),
+        variance.ravel()[pixels].astype(single),
+        kernel.ravel()[pixels].astype(single),
+    )
+
+
+class ScienceNoise:
+    """The variance of a science image, at any shift.
+
+    Parameters
+    ----------
+    variance, weight2 : numpy.ndarray
+        Variance of the science image, and w^2 in the frame of the PSF images, (ny, nx).
+    limit : int
+        Largest shift, px.
+    """
+
+    def __init__(self, variance: Array, weight2: Array, limit: int) -> None:
+        self._variance, self._weight2, self._limit = variance, weight2, limit
+
+    def moved(self, dx: float, dy: float) -> Array:
+        """Return the variance (ny, nx) of the image moved by (dx, dy)."""
+        return shift_positive(self._variance, dx, dy)
+
+    @cached_property
+    def _sums(self) -> Array:
+        """sum(w^2 v_S,d) at whole-pixel shifts, two px more than the limit."""
+        weight2 = scipy.fft.rfft2(self._weight2, workers=1).conj()
+        variance = scipy.fft.rfft2(self._variance, workers=1)
+        shape = (self._variance.shape[0], self._variance.shape[1])
+        return cross_sum(weight2, variance, shape).on_whole_pixels(self._limit + 2)
+
+    def tilt(self, dx: float, dy: float) -> Array:
+        """Return the derivatives of sum(w^2 v_S,d) with respect to dx and dy, from whole pixels."""
+        x, y = (int(np.floor(np.clip(d, -self._limit - 1, self._limit + 1))) for d in (dx, dy))
+        middle = self._limit + 2
+        corners = self._sums[middle + y : middle + y + 2, middle + x : middle + x + 2]
+        along_x, along_y = np.array([1 - dx + x, dx - x]), np.array([1 - dy + y, dy - y])
+        change = np.array([-1.0, 1.0])
+        return np.array([along_y @ corners @ change, change @ corners @ along_x])
+
+
+def score_of_mask(
+    ratio: float,
+    attenuation: float,
+    of_psf: tuple[Array, Array],
+    of_science: tuple[Array, Array],
+    products: tuple[float, float],
+    scales: tuple[float, float],
+) -> Array:
+    """Return the variance of half the first derivative of sum((w (T - b S_d))^2).
+
+    Parameters
+    ----------
+    ratio : float
+        b, as fitted.
+    attenuation : float
+        By how much it is too small: fitted over true.
+    of_psf, of_science : tuple of numpy.ndarray
+        :meth:`ScoreMoments.sums` of the PSF image for v_T and for v_S,d.
+    products : tuple of float
+        sum(w^4 v_T v_S,d) and sum(w^4 v_S,d^2).
+    scales : tuple of float
+        Factors that make v_T and v_S what they are.
+    """
+    own, other = scales
+    # the derivatives come from T = (b / attenuation) S_d; the residual that the attenuation leaves
+    # takes part in the effect of the noise of S on the flux ratio
+    by_psf = np.array([-ratio, -ratio, 1]) * attenuation / ratio
+    by_science = np.array([ratio, ratio, 1 - 2 * attenuation])
+    score = own * _clean(of_psf, own) * np.outer(by_psf, by_psf)
+    score += other * _clean(of_science, own) * np.outer(by_science, by_science)
+    score += own * other * products[0] * np.diag(NOISE_GAINS * [ratio**2, ratio**2, 1])
+    # S is noisy in both factors of the derivative with respect to the flux ratio
+    score[2, 2] += 2 * (ratio * other) ** 2 * products[1]
+    return score
+
+
+def _clean(sums: tuple[Array, Array], own: float) -> Array:
+    """Return sum(w^4 v G G^T) for an image without its noise, never negative."""
+    matrix, noise = sums
+    clean = matrix - np.diag(own * noise)
+    # leading minors: only what is left of a faint image may fail
+    if clean[0, 0] > 0 and np.linalg.det(clean[:2, :2]) > 0 and np.linalg.det(clean) > 0:
+        return clean
+    scale = np.sqrt(np.maximum(np.diag(matrix), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(clean / np.outer(scale, scale))
+    half = vectors * np.sqrt(np.maximum(values, 0.0)) * scale[:, None]
+    return half @ half.T

@@ -1,7 +1,7 @@
 """The sums of the shift fit as exact functions of the shift.
 
-With S the science image, S_d the same moved by d = (dx, dy) px (periodically), T the PSF image and w
-the weight, the fit needs N(d) = sum(w^2 T S_d) and D(d) = sum(w^2 S_d^2) with their derivatives.
+With S the science image, S_d the same moved by d = (dx, dy) px (periodically), T the PSF image and
+w the weight, the fit needs N(d) = sum(w^2 T S_d) and D(d) = sum(w^2 S_d^2) with their derivatives.
 Both are trigonometric polynomials in d. Those of N have the frequencies of the image and come from
 the spectra of w^2 T and of S. S_d^2 has twice these frequencies; its spectrum is that of the square
 of S interpolated to a grid twice as fine, which leaves nothing aliased:
@@ -26,8 +26,9 @@ __all__ = ["CellInterpolant", "SquaredImage", "TrigPolynomial", "cross_sum"]
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Chebyshev nodes per axis, and half the width (px) of the square around a whole-pixel shift that they
-# serve. The highest frequency is 2 pi per px, so J_22(2 pi 0.75) ~ 2e-14 bounds the relative error.
+# Chebyshev nodes per axis, and half the width (px) of the square around a whole-pixel shift that
+# they serve. The highest frequency is 2 pi per px, so J_22(2 pi 0.75) ~ 2e-14 bounds the relative
+# error.
 _NODES = 22
 _CELL = 0.75
 
@@ -42,8 +43,8 @@ class TrigPolynomial:
     kx, ky : numpy.ndarray
         Frequencies in radians per px.
     nyquist : tuple of (int or None)
-        Index into ky and into kx of the Nyquist frequency, whose phase is cos(pi d), if there is one.
-        The coefficient that is Nyquist in both axes has the phase cos(pi (dx + dy)).
+        Index into ky and into kx of the Nyquist frequency, whose phase is cos(pi d), if there is
+        one. The coefficient that is Nyquist in both axes has the phase cos(pi (dx + dy)).
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class TrigPolynomial:
         self._c = np.ascontiguousarray(coefficients)
         self._kx, self._ky = kx, ky
         self._nyquist = nyquist
-        corner = None not in nyquist
-        self._corner = float(self._c[nyquist].real) if corner else 0.0  # type: ignore[index]
+        row, column = nyquist
+        both = row is not None and column is not None
+        self._corner = float(self._c[row, column].real) if both else 0.0
 
     def at(self, dx: float, dy: float) -> Array:
-        """Return the derivatives at one shift: element [a, b] is d^(a+b) f / ddy^a ddx^b, a, b <= 2."""
+        """Return the derivatives at one shift: [a, b] is d^(a+b) f / ddy^a ddx^b, a, b <= 2."""
         py = _derivatives(self._ky, dy, self._nyquist[0])
         px = _derivatives(self._kx, dx, self._nyquist[1])
         values: Array = ((py @ self._c) @ px.T).real
@@ -78,7 +80,7 @@ class TrigPolynomial:
         return values
 
     def on_whole_pixels(self, limit: int) -> Array:
-        """Return the values at whole-pixel shifts, shape (2 limit + 1, 2 limit + 1), [0, 0] in the middle.
+        """Return the values at whole-pixel shifts, -limit to limit along y and along x.
 
         Shifts m and -m share the products with cos(m k) and sin(m k), which are real.
         """
@@ -210,8 +212,8 @@ class SquaredImage:
 class CellInterpolant:
     """A trigonometric polynomial by Chebyshev interpolation, square by square, to rounding error.
 
-    The square around each whole-pixel shift is prepared when it is first asked for; afterwards a value
-    with its derivatives costs microseconds.
+    The square around each whole-pixel shift is prepared when it is first asked for; afterwards a
+    value with its derivatives costs microseconds.
     """
 
     def __init__(self, function: TrigPolynomial) -> None:
@@ -241,10 +243,12 @@ class CellInterpolant:
 
 @lru_cache(maxsize=1)
 def _chebyshev(count: int) -> tuple[Array, Array, Array]:
-    """Return the nodes, values -> coefficients, and coefficients -> those of derivatives 0, 1, 2."""
-    nodes = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-    to_coefficients = np.polynomial.chebyshev.chebvander(nodes, count - 1).T * (2 / count)
-    to_coefficients[0] /= 2
+    """Return nodes, values -> coefficients, coefficients -> those of derivatives 0, 1, 2."""
+    nodes: Array = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    weights = np.full((count, 1), 2 / count)
+    weights[0] /= 2
+    vander = np.polynomial.chebyshev.chebvander(nodes, count - 1).astype(np.float64)
+    to_coefficients = weights * vander.T
     once = np.zeros((count, count))
     once[:-1] = np.polynomial.chebyshev.chebder(np.eye(count))
     return nodes, to_coefficients, np.stack([np.eye(count), once, once @ once])

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core.fourier import Shifter, shift_error, shift_flags
-from webbalign.core.registration import AlignRefs, FitStatus, Registrar, ShiftFit
+from webbalign.core.registration import AlignRefs, FitStatus, PsfFrame, Registrar, ShiftFit
 
-__all__ = ["Frame", "References", "fit_frame"]
+__all__ = ["Frame", "References", "fit_frames"]
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,19 @@ class References:
         return data, err, flags
 
 
-def fit_frame(
-    frame: Frame, references: References, weight: NDArray[np.float64], options: AlignRefs
-) -> list[ShiftFit]:
-    """Fit shift and flux ratio of every reference relative to one science image.
+def fit_frames(
+    frames: Sequence[Frame],
+    references: References,
+    weight: NDArray[np.float64],
+    options: AlignRefs,
+) -> list[list[ShiftFit]]:
+    """Fit shift and flux ratio of every reference relative to several science images.
 
     Parameters
     ----------
-    frame : Frame
+    frames : sequence of Frame
+        A few of them: what is prepared for a frame takes ten times its memory, and what is
+        prepared for a reference serves all frames.
     references : References
     weight : ndarray, shape (ny, nx)
         1 = full use, 0 = ignored.
@@ -97,20 +102,31 @@ def fit_frame(
 
     Returns
     -------
-    list of ShiftFit, one per reference
+    list of list of ShiftFit
+        For each frame one fit per reference.
     """
     by_errors = options.fit_weighting == "mask_and_errors"
-    used = weight * frame.good if by_errors else weight
-    registrar = Registrar(
-        frame.image, used, frame.variance, fit_weighting=options.fit_weighting
-    )
-    fits = []
+    registrars = [
+        Registrar(
+            frame.image,
+            # a repaired pixel carries no information: with errors at hand it gets no weight
+            weight * frame.good if by_errors else weight,
+            frame.variance,
+            fit_weighting=options.fit_weighting,
+        )
+        for frame in frames
+    ]
+    fits: list[list[ShiftFit]] = [[] for _ in frames]
     for image, error, good in zip(
         references.images, references.errors, references.good, strict=True
     ):
         variance = np.square(error, dtype=np.float64)
-        # a repaired pixel carries no information: with errors at hand it gets no weight
         if by_errors:
             variance[~good] = np.inf
-        fits.append(registrar.fit(image, variance))
+            for registrar, of_frame in zip(registrars, fits, strict=True):
+                of_frame.append(registrar.fit(image, variance))
+        else:
+            psf = PsfFrame(image, weight, variance)
+            for registrar, of_frame in zip(registrars, fits, strict=True):
+                of_frame.append(registrar.fit(psf))
     return fits

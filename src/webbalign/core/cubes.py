@@ -62,13 +62,13 @@ def fill_bad_pixels(
     bad : array_like of bool or None
         Flagged pixels, broadcast to the shape of `images`.
     box : int
-        Width of the box in px; ``box // 2`` px on each side, so 2 means the same as 3. The box is cut
-        off at the edges of the image.
+        Width of the box in px; ``box // 2`` px on each side, so 2 means the same as 3. The box is
+        cut off at the edges of the image.
     grow : bool, optional
         Widen the box by one pixel on each side until it holds a good pixel (0 and 1 begin as 3). If
-        False, as jwst 3.0.0 does it: a pixel whose box holds no good pixel becomes 0, so does
-        every bad one in the first ``box // 2`` rows and columns, and a pixel that was not flagged but
-        not finite counts as good once it is filled, in the order of the rows.
+        False, as jwst 3.0.0 does it: a pixel whose box holds no good pixel becomes 0, so does every
+        bad one in the first ``box // 2`` rows and columns, and a pixel that was not flagged but not
+        finite counts as good once it is filled, in the order of the rows.
     outside : array_like of bool, optional
         Pixels that are no part of the sky (MIRI's NON_SCIENCE), broadcast to the shape of `images`.
         They become 0 and are never used; with ``grow=False`` only those that are bad become 0.
@@ -109,7 +109,7 @@ def _broadcast(mask: ArrayLike | None, shape: tuple[int, ...], cube: tuple[int, 
 
 
 def _fill_growing(cube: NDArray, wrong: Mask, good: Mask, half: int, name: str | None) -> None:
-    """Fill the pixels `wrong` of a cube in place from the pixels `good`, boxes growing from `half`."""
+    """Fill the pixels `wrong` in place from the pixels `good`, boxes growing from `half`."""
     empty = np.flatnonzero(~good.any(axis=(1, 2)))
     if empty.size:
         raise InputError(
@@ -117,7 +117,8 @@ def _fill_growing(cube: NDArray, wrong: Mask, good: Mask, half: int, name: str |
             f"no good pixel in integration {', '.join(map(str, empty))} (0-based)",
             "at least one in every integration",
         )
-    pixels: Pixels = np.nonzero(wrong)
+    images, ys, xs = np.nonzero(wrong)
+    pixels: Pixels = (images, ys, xs)
     rows, columns = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1)
     values = _median(cube, good, pixels, rows, columns)
     found = ~np.isnan(values)
@@ -170,7 +171,8 @@ def _median(cube: NDArray, good: Mask, pixels: Pixels, rows: Index, columns: Ind
 
 def _fill_once(cube: NDArray, wrong: Mask, good: Mask, flagged: Mask, half: int) -> None:
     """Fill the pixels `wrong` in place as jwst 3.0.0 does; see :func:`fill_bad_pixels`."""
-    pixels: Pixels = np.nonzero(wrong)
+    images, ys, xs = np.nonzero(wrong)
+    pixels: Pixels = (images, ys, xs)
     rows, columns = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1)
     at_edge = (pixels[1] < half) | (pixels[2] < half)
     values = np.nan_to_num(_median(cube, good, pixels, rows, columns))

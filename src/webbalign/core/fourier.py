@@ -1,13 +1,13 @@
 """Sub-pixel shifts of images by the Fourier shift theorem, and of what goes with an image.
 
 An image is moved by multiplying its spectrum with a phase, which interpolates a band-limited image
-exactly. The transform takes the image as periodic; without care the left edge reappears at the right
-one and a step between opposite edges rings. With ``padding`` the image is therefore continued
+exactly. The transform takes the image as periodic; without care the left edge reappears at the
+right one and a step between opposite edges rings. With ``padding`` the image is therefore continued
 smoothly beyond its edges first. ``padding=0`` is the plain periodic shift, equal to
 :func:`scipy.ndimage.fourier_shift` followed by taking the real part.
 
-Everywhere: arrays are (ny, nx), a shift is ``(dx, dy)`` in pixels, x first, and positive shifts move
-the content to larger index.
+Everywhere: arrays are (ny, nx), a shift is ``(dx, dy)`` in pixels, x first, and positive shifts
+move the content to larger index.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
+
+from webbalign.core._shift_taps import shift_flags, shift_positive, shift_variance
 
 __all__ = [
     "DEFAULT_PADDING",
@@ -35,13 +37,11 @@ Complex = NDArray[np.complex128]
 DEFAULT_PADDING = 20
 
 # Continuation beyond an edge: pixels over which its slope is measured, pixels over which that slope
-# is carried on, and pixels along the edge over which it is averaged so that noise does not steer it.
+# is carried on, and pixels along the edge over which it is averaged so that noise does not steer
+# it.
 _SLOPE_PIXELS = 8
 _SLOPE_REACH = 4.0
 _SLOPE_AVERAGE = 9
-
-# An input pixel lends its flags to an output pixel if its interpolation weight reaches this.
-_FLAG_WEIGHT = 0.1
 
 
 def shift_phases(n: int, shift: float, *, half: bool = False, order: int = 0) -> Complex:
@@ -110,10 +110,11 @@ class Shifter:
 
     Notes
     -----
-    The continuation mirrors the image at its edge and subtracts twice the local slope, so that value
-    and slope carry on without a step or a kink and the noise stays as it is; the continuations of
-    opposite edges are blended where they meet. Pixels moved in from beyond an edge show that
-    continuation, farther out its last row or column: they are extrapolated, never wrapped around.
+    The continuation mirrors the image at its edge and subtracts twice the local slope, so that
+    value and slope carry on without a step or a kink and the noise stays as it is; the
+    continuations of opposite edges are blended where they meet. Pixels moved in from beyond an edge
+    show that continuation, farther out its last row or column: they are extrapolated, never wrapped
+    around.
     """
 
     def __init__(self, image: ArrayLike, *, padding: int = DEFAULT_PADDING) -> None:
@@ -167,7 +168,7 @@ class Shifter:
         )
 
     def _split(self, dx: float, dy: float) -> tuple[tuple[int, int], tuple[float, float]]:
-        """Split a shift into whole pixels, moved by slicing, and the rest (all of it if periodic)."""
+        """Split a shift into whole pixels, moved by slicing, and the rest (all if periodic)."""
         if not (np.isfinite(dx) and np.isfinite(dy)):
             raise ValueError(f"a shift must be finite; found ({dx}, {dy})")
         if not self._padded:
@@ -214,7 +215,8 @@ class Shifter:
         n, begin, reach = self.shape[axis], self._begin[axis], self._reach[axis]
         if abs(whole) <= reach:
             return slice(begin - whole, begin - whole + n)
-        return np.clip(np.arange(begin - whole, begin - whole + n), begin - reach, begin + n - 1 + reach)
+        first, last = begin - reach, begin + n - 1 + reach
+        return np.clip(np.arange(begin - whole, begin - whole + n), first, last)
 
 
 def _continue_rows(image: Array, extra: int) -> Array:
@@ -253,120 +255,6 @@ def shift_image(
     return Shifter(image, padding=padding).shifted(dx, dy)
 
 
-def shift_variance(variance: ArrayLike, dx: float, dy: float) -> Array:
-    """Return the variance of an image whose content is moved by (dx, dy) px.
-
-    Parameters
-    ----------
-    variance : array_like
-        Variance (ny, nx) of independent pixels. Values that are negative or not finite are unknown.
-    dx, dy : float
-        Shift in px.
-
-    Returns
-    -------
-    numpy.ndarray
-        Variance (ny, nx), never negative. NaN only where every pixel that contributes is unknown,
-        so for a fractional shift one unknown pixel leaves none. Beyond the edges the nearest row or
-        column holds.
-
-    Notes
-    -----
-    A Fourier shift is an interpolation with weights ``sinc(x - dx - y)``, which gives independent
-    pixels the variance ``sum_y sinc^2(x - dx - y) var(y)``: white noise keeps its variance, since the
-    squares add to one. The kernel is kept to the two nearest pixels of each axis and normalised;
-    with ``f`` the fractional shift their weights are ``(1-f)^2`` and ``f^2`` over their sum.
-    """
-    variance = np.asarray(variance, dtype=np.float64)
-    known = np.isfinite(variance) & (variance >= 0)
-    if known.all():
-        return shift_positive(variance, dx, dy)
-    weight = shift_positive(known.astype(np.float64), dx, dy)
-    total = shift_positive(np.where(known, variance, 0.0), dx, dy)
-    return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
-
-
-def shift_positive(image: Array, dx: float, dy: float) -> Array:
-    """Return a non-negative map moved by (dx, dy) px: the formula of :func:`shift_variance`.
-
-    Values may be infinite: what an infinite value contributes to is infinite.
-    """
-    for axis, shift in ((1, dx), (0, dy)):
-        whole, part = _floor(shift)
-        near, far = (1 - part) ** 2, part**2
-        moved = _moved(image, whole, axis)
-        if far:
-            moved = moved * (near / (near + far))
-            second = _moved(image, whole + 1, axis)
-            second *= far / (near + far)
-            moved += second
-        image = moved
-    return image
-
-
-def _floor(shift: float) -> tuple[int, float]:
-    if not np.isfinite(shift):
-        raise ValueError(f"a shift must be finite; found {shift}")
-    whole = int(np.floor(shift))
-    return whole, shift - whole
-
-
-def _moved(image: NDArray, whole: int, axis: int) -> NDArray:
-    """Return a copy of an array moved by whole pixels along an axis; its edge is repeated."""
-    out = np.empty_like(image)
-    source, target = np.moveaxis(image, axis, 0), np.moveaxis(out, axis, 0)
-    n = source.shape[0]
-    whole = min(max(whole, -n), n)
-    if whole >= 0:
-        target[whole:], target[:whole] = source[: n - whole], source[:1]
-    else:
-        target[:whole], target[whole:] = source[-whole:], source[-1:]
-    return out
-
-
-def shift_flags(dq: ArrayLike, dx: float, dy: float, *, outside: int = 0) -> NDArray:
-    """Return the flags of an image whose content is moved by (dx, dy) px.
-
-    Each output pixel carries the bits of all input pixels that contribute appreciably: of the (up to)
-    four nearest to where it comes from, those with an interpolation weight ``sinc`` of at least 0.1
-    in each axis.
-
-    Parameters
-    ----------
-    dq : array_like of int
-        Flags (ny, nx).
-    dx, dy : float
-        Shift in px.
-    outside : int, optional
-        Bits for output pixels that come from beyond the edge of the frame.
-
-    Returns
-    -------
-    numpy.ndarray
-        Flags (ny, nx), of the type of `dq`.
-    """
-    flags = np.array(dq)
-    for axis, shift in ((1, dx), (0, dy)):
-        whole, part = _floor(shift)
-        taps = [
-            tap
-            for tap, distance in ((whole, part), (whole + 1, 1 - part))
-            if np.sinc(distance) >= _FLAG_WEIGHT
-        ]
-        moved = _moved(flags, taps[0], axis)
-        for tap in taps[1:]:
-            moved = moved | _moved(flags, tap, axis)
-        flags = moved
-    if outside:
-        flags = flags.copy()
-        ny, nx = flags.shape
-        # half a pixel beyond the centre of the edge pixel is still that pixel
-        y, x = np.arange(ny) - dy, np.arange(nx) - dx
-        flags[(y < -0.5) | (y > ny - 0.5)] |= flags.dtype.type(outside)
-        flags[:, (x < -0.5) | (x > nx - 0.5)] |= flags.dtype.type(outside)
-    return flags
-
-
 def shift_error(
     error: ArrayLike, dx: float, dy: float, *, how: str = "variance", padding: int = DEFAULT_PADDING
 ) -> Array:
@@ -379,8 +267,8 @@ def shift_error(
     dx, dy : float
         Shift in px.
     how : {'variance', 'flux'}, optional
-        ``variance``: by :func:`shift_variance`. ``flux``: shifted as if it were an image, which is what
-        the jwst pipeline does; the result may be negative, and one NaN makes all of it NaN.
+        ``variance``: by :func:`shift_variance`. ``flux``: shifted as if it were an image, which is
+        what the jwst pipeline does; the result may be negative, and one NaN makes all of it NaN.
     padding : int, optional
         For ``flux``: see :class:`Shifter`.
 

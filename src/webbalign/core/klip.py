@@ -24,13 +24,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from webbalign.core.errors import InputError
+from webbalign.core._kl_basis import (
+    BasisStatus,
+    KlBasis,
+    check_shape,
+    leave_out_matrix,
+    make_basis,
+    projection_weights,
+)
 from webbalign.core.options import Options, opt
 
 __all__ = [
@@ -49,13 +55,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Modes below this fraction of the largest eigenvalue are rounding noise: copies stored in
-# float32 differ by 1e-15 of it, and double precision loses the direction of such a mode.
-NULL_MODE = 1e-13
 # Below this eigenvalue of the normal matrix a mode is not seen by a target's good pixels.
 UNSEEN_MODE = 1e-8
-# Number of passes when several references lack the same pixel.
-REPAIR_SWEEPS = 3
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,6 @@ class Klip(Options):
     save_psf_model: bool = opt(False, "Save the model of the starlight that was subtracted.")
 
 
-class BasisStatus(enum.Enum):
-    """What became of the references."""
-
-    OK = "ok"
-    RANK_DEFICIENT = "rank_deficient"
-    """Fewer independent references than images: copies or constant images among them."""
-    NO_MODES = "no_modes"
-    """Nothing to project on: ``truncate`` is 0 or all references are constant."""
-
-
 class SubtractionStatus(enum.Enum):
     """What became of one target."""
 
@@ -100,60 +91,6 @@ class SubtractionStatus(enum.Enum):
     """Some modes live in the target's bad pixels; they were left out of its model."""
     NO_DATA = "no_data"
     """The target has no good pixel; its residual is NaN."""
-
-
-@dataclass(frozen=True)
-class KlBasis:
-    """References made ready for projection.
-
-    Attributes
-    ----------
-    references : ndarray, shape (nrefs, ny * nx)
-        The repaired references less their mean over the good pixels; 0 outside `good`.
-    means : ndarray, shape (nrefs,)
-        The means that were subtracted, in the unit of the images.
-    good : ndarray of bool, shape (ny, nx)
-        Pixels that take part. Pixels that no reference has are not among them.
-    gram : ndarray, shape (nrefs, nrefs)
-        ``references @ references.T``.
-    eigenvalues : ndarray, shape (n_modes,)
-        Of `gram`, largest first.
-    weights : ndarray, shape (n_modes, nrefs)
-        The modes are ``weights @ references``; orthonormal.
-    n_repaired : ndarray of int, shape (nrefs,)
-        Bad pixels of each reference that were filled by what the others predict.
-    status : BasisStatus
-    """
-
-    references: Floats
-    means: Floats
-    good: Bools
-    gram: Floats
-    eigenvalues: Floats
-    weights: Floats
-    n_repaired: NDArray[np.int64]
-    status: BasisStatus
-
-    @property
-    def n_modes(self) -> int:
-        """Number of modes kept."""
-        return len(self.eigenvalues)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(ny, nx)`` of the images."""
-        ny, nx = self.good.shape
-        return ny, nx
-
-    @cached_property
-    def n_pixels(self) -> int:
-        """Number of good pixels."""
-        return int(np.count_nonzero(self.good))
-
-    @property
-    def modes(self) -> Floats:
-        """The modes, shape ``(n_modes, ny * nx)``, computed anew at each access."""
-        return self.weights @ self.references
 
 
 @dataclass(frozen=True)
@@ -228,46 +165,10 @@ def fit_basis(
         If the shapes do not agree, or if there is no reference or no good pixel.
     """
     klip = Klip() if klip is None else klip
-    references = np.asarray(references)
-    if references.ndim != 3 or 0 in references.shape:
-        raise InputError(None, f"references of shape {references.shape}", "(nrefs, ny, nx)")
-    shape = references.shape[1:]
-    good = np.ones(shape, bool) if good is None else np.asarray(good, bool).copy()
-    _check_shape("mask of good pixels", good, shape)
-    if bad is not None:
-        _check_shape("mask of bad pixels of the references", bad, references.shape)
-
-    images = references.reshape(len(references), -1).astype(np.float64)
-    n_repaired = np.zeros(len(images), np.int64)
-    _clear(images, good)
-    if (bad is not None and np.any(bad)) or not np.all(np.isfinite(images.sum(axis=1))):
-        lost = ~np.isfinite(images)
-        if bad is not None:
-            lost |= bad.reshape(lost.shape)
-        good &= ~lost.all(axis=0).reshape(shape)
-        lost &= good.ravel()
-        n_repaired = np.count_nonzero(lost, axis=1)
-        _clear(images, good)
-        _repair(images, lost, good.ravel())
-    n_pixels = np.count_nonzero(good)
-    if not n_pixels:
-        raise InputError(None, "the references have no good pixel")
-
-    means = images.sum(axis=1) / n_pixels
-    images -= means[:, None]
-    _clear(images, good)
-    gram = images @ images.T
-    weights, eigenvalues, rank = projection_weights(gram, klip.truncate)
-    if not len(eigenvalues):
-        status = BasisStatus.NO_MODES
-    else:
-        status = BasisStatus.OK if rank == len(images) else BasisStatus.RANK_DEFICIENT
-    return KlBasis(images, means, good, gram, eigenvalues, weights, n_repaired, status)
+    return make_basis(references, klip.truncate, good, bad)
 
 
-def subtract(
-    basis: KlBasis, images: NDArray[Any], *, good: Bools | None = None
-) -> Subtraction:
+def subtract(basis: KlBasis, images: NDArray[Any], *, good: Bools | None = None) -> Subtraction:
     """Subtract from targets their projection on the modes.
 
     Parameters
@@ -292,12 +193,12 @@ def subtract(
     if images.ndim == 2:
         images = images[None]
         good = None if good is None else np.asarray(good)[None]
-    _check_shape("target", images, (len(images), *basis.shape))
+    check_shape("target", images, (len(images), *basis.shape))
     targets = images.reshape(len(images), -1).astype(np.float64)
     used = np.isfinite(targets)
     used &= basis.good.ravel()
     if good is not None:
-        _check_shape("mask of good pixels of the targets", np.asarray(good), images.shape)
+        check_shape("mask of good pixels of the targets", np.asarray(good), images.shape)
         used &= np.asarray(good, bool).reshape(used.shape)
     n_used = np.count_nonzero(used, axis=1)
     targets[~used] = 0.0
@@ -335,47 +236,6 @@ def subtract(
     )
 
 
-def projection_weights(gram: Floats, truncate: int) -> tuple[Floats, Floats, int]:
-    """Return (weights (K, n), eigenvalues (K,), rank) of the Gram matrix of n references.
-
-    The modes are ``weights @ references``; the projection of an image with products
-    ``b = references @ image`` is ``(b @ weights.T @ weights) @ references``.
-    """
-    # references of very different fluxes: eigh keeps relative accuracy only to the largest
-    values, vectors = np.linalg.eigh(gram)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    rank = int(np.count_nonzero(values > max(values[0], 0.0) * NULL_MODE))
-    kept = min(rank, truncate)
-    weights = vectors[:, :kept].T / np.sqrt(values[:kept, None])
-    return weights, values[:kept].copy(), rank
-
-
-def leave_out_matrix(gram: Floats, groups: NDArray[Any], truncate: int) -> Floats:
-    """Return L (n, n): ``L @ references`` are the residuals of references left out.
-
-    Each reference is projected on the modes of those of all *other* groups.
-
-    Parameters
-    ----------
-    gram : ndarray, shape (n, n)
-        Products of the references.
-    groups : ndarray, shape (n,)
-        Label of the group of each reference.
-    truncate : int
-        Modes to keep.
-    """
-    matrix = np.eye(len(gram))
-    for label in np.unique(groups):
-        out = groups == label
-        rest = np.flatnonzero(~out)
-        if not len(rest):
-            continue
-        weights, _, _ = projection_weights(gram[np.ix_(rest, rest)], truncate)
-        scores = gram[np.ix_(out, rest)] @ weights.T
-        matrix[np.ix_(out, rest)] = -scores @ weights
-    return matrix
-
-
 def _fit_good_pixels(
     basis: KlBasis, scores: Floats, bad: NDArray[np.int64]
 ) -> tuple[Floats, float, SubtractionStatus]:
@@ -393,46 +253,3 @@ def _fit_good_pixels(
     fitted = vectors[:, seen] @ (products[seen] / values[seen])
     status = SubtractionStatus.OK if seen.all() else SubtractionStatus.UNSEEN_MODES
     return fitted[1:], float(fitted[0] * basis.n_pixels**-0.5), status
-
-
-def _repair(images: Floats, lost: Bools, good: Bools) -> None:
-    """Fill, in place, lost pixels of references by what the other references predict.
-
-    First by the common image scaled in flux, then by linear regression on all other
-    references, whose coefficients are -P_kl / P_kk with P the inverse of the Gram matrix.
-    """
-    have = good & ~lost
-    images[lost] = 0.0
-    means = images.sum(axis=1) / np.maximum(np.count_nonzero(have, axis=1), 1)
-    images -= means[:, None]
-    images *= have
-    scales = np.sqrt(np.einsum("kj,kj->k", images, images))
-    scales[scales == 0] = 1.0
-    common = (images / scales[:, None]).sum(axis=0) / np.maximum(have.sum(axis=0), 1)
-    square = have @ common**2
-    flux = np.divide(images @ common, square, out=np.zeros_like(square), where=square > 0)
-    for k in np.flatnonzero(lost.any(axis=1)):
-        images[k, lost[k]] = flux[k] * common[lost[k]]
-
-    gram = images @ images.T
-    ridge = 1e-12 * np.trace(gram) / len(gram)
-    if ridge > 0:
-        precision = np.linalg.inv(gram + ridge * np.eye(len(gram)))
-        regression = -precision / np.diag(precision)[:, None]
-        np.fill_diagonal(regression, 0.0)
-        for _ in range(REPAIR_SWEEPS):
-            for k in np.flatnonzero(lost.any(axis=1)):
-                images[k, lost[k]] = regression[k] @ images[:, lost[k]]
-    images += means[:, None]
-    _clear(images, good)
-
-
-def _clear(images: Floats, good: Bools) -> None:
-    """Set the pixels that do not take part to 0, in place."""
-    if not good.all():
-        images[:, ~good.ravel()] = 0.0
-
-
-def _check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if np.shape(array) != tuple(shape):
-        raise InputError(None, f"{name} of shape {np.shape(array)}", str(tuple(shape)))

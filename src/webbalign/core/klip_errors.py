@@ -36,12 +36,12 @@ pinned, I_j
 
 How much, the target itself says. In rings about the star, x and y >= 0 are found such that
 n_j + x L_j + y I_j is the variance of the residuals, n_j being what noise explains: for `standing`
-from the mean over the integrations, for `changing` from their scatter about it. The fit is one of
-maximum likelihood for variance components by multiplicative steps. Pixels beyond +3 sigma or
--5 sigma do not count: companions and discs are positive and rare, while residuals
-of starlight have either sign. x and y are interpolated in radius. With one integration all of
-it is in `standing`. What fills a whole ring evenly and is positive is taken for
-sky, what is negative for an error.
+from the mean over the integrations, for `changing` from their scatter about it (with one
+integration all is in `standing`). The fit is one of maximum likelihood, made robust against
+companions and discs, which are positive and local (:mod:`webbalign.core.rings`). x and y are
+interpolated in radius. What fills a whole ring evenly is taken for sky when it is
+positive, for an error when it is negative. A source whose halo outshines the residual
+starlight all around raises the errors.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from webbalign.core._kl_basis import KlBasis, check_shape, leave_out_matrix
+from webbalign.core._klip_sums import Sweep, chunks, sweep
 from webbalign.core.errors import InputError
-from webbalign.core.klip import KlBasis, Klip, Subtraction, leave_out_matrix
+from webbalign.core.klip import Klip, Subtraction
 from webbalign.core.rings import Rings, fit_components, make_rings
 
 __all__ = ["ErrorStatus", "SubtractionErrors", "subtraction_errors"]
 
 Floats = NDArray[np.float64]
 
-CHUNK = 4096
-"""Pixels treated at a time: what stays in the processor's cache."""
-FAINTEST = 2.0
+FAINTEST = 0.0
 """Percentile of the smoothed model that is taken for no starlight."""
 SMOOTHING = 2.5
 """Sigma of the Gaussian, px, that steadies the two maps where they are noisy."""
@@ -161,14 +161,14 @@ def subtraction_errors(
     klip = Klip() if klip is None else klip
     nrefs, shape = len(basis.references), basis.shape
     variances = np.asarray(variances)
-    _check("variances", variances, subtraction.residual.shape)
+    check_shape("variances", variances, subtraction.residual.shape)
     if klip.err_method == "std_of_refs":
         return _std_of_references(basis, subtraction)
     if reference_variances is not None:
-        _check("variances of the references", reference_variances, (nrefs, *shape))
+        check_shape("variances of the references", reference_variances, (nrefs, *shape))
         reference_variances = np.asarray(reference_variances).reshape(nrefs, -1)
     groups = np.arange(nrefs) if groups is None else np.asarray(groups)
-    _check("groups of references", groups, (nrefs,))
+    check_shape("groups of references", groups, (nrefs,))
     centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
 
     inputs = variances.reshape(len(variances), -1).astype(np.float64)
@@ -182,7 +182,7 @@ def subtraction_errors(
     coefficients = subtraction.coefficients.mean(axis=0)
     ratios = subtraction.flux_ratios.mean(axis=0)
     left_out = leave_out_matrix(basis.gram, groups, klip.truncate) * ratios[:, None]
-    swept = _sweep(basis, mean_input, reference_variances, coefficients, left_out)
+    swept = sweep(basis, mean_input, reference_variances, coefficients, left_out)
 
     levels = inputs @ swept.leverage
     norms = used @ (mean_input * swept.leverage) if not used.all() else levels.mean()
@@ -199,64 +199,15 @@ def subtraction_errors(
     maps = np.stack(
         [
             _left_out_map(swept, shape, n_groups),
-            _pinned_map(np.where(basis.good, starlight, 0.0), swept.reference_noise.reshape(shape), basis.good),
+            _pinned_map(
+                np.where(basis.good, starlight, 0.0),
+                swept.reference_noise.reshape(shape),
+                basis.good,
+            ),
         ]
     ).reshape(2, -1)
     status = ErrorStatus.OK if n_groups > 1 else ErrorStatus.NOT_LEFT_OUT
     return _with_starlight(basis, subtraction, inputs, used, maps, swept, centre, status)
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """Per-pixel sums, each of shape (npix,)."""
-
-    leverage: Floats
-    quadratic: Floats
-    reference_noise: Floats
-    """sum_k a_k^2 w_k before the filter."""
-    references: Floats
-    """The same after it."""
-    left_out: Floats
-    """Mean square of the left-out residuals, scaled to the target."""
-    left_out_noise: Floats
-
-
-def _sweep(
-    basis: KlBasis,
-    variance: Floats,
-    reference_variances: NDArray[Any] | None,
-    coefficients: Floats,
-    left_out: Floats,
-) -> _Sweep:
-    """Pass twice over the pixels for all that needs the references."""
-    npix, n = basis.references.shape[1], len(basis.references)
-    constant = np.where(basis.good.ravel(), basis.n_pixels**-0.5, 0.0)
-    squares = np.stack([coefficients**2, (left_out**2).mean(axis=0)])
-    noise = np.zeros((2, npix))
-    residual, leverage = np.empty(npix), np.empty(npix)
-    quadratic = np.empty((2, npix))
-    moments = np.zeros((2, basis.n_modes + 1, basis.n_modes + 1))
-    rows = np.empty((basis.n_modes + 1, npix))
-    for part in _chunks(npix):
-        images = basis.references[:, part]
-        if reference_variances is not None:
-            noise[:, part] = squares @ _finite(reference_variances[:, part])
-        scaled = left_out @ images
-        residual[part] = np.einsum("kj,kj->j", scaled, scaled) / n
-        modes = rows[:, part]
-        modes[0] = constant[part]
-        np.matmul(basis.weights, images, out=modes[1:])
-        leverage[part] = np.einsum("kj,kj->j", modes, modes)
-        for moment, v in zip(moments, (variance[part], noise[0, part]), strict=True):
-            # v = root * root lets BLAS compute half of the symmetric product
-            weighted = modes * np.sqrt(v)
-            moment += weighted @ weighted.T
-    for part in _chunks(npix):
-        modes = rows[:, part]
-        for moment, out in zip(moments, quadratic, strict=True):
-            out[part] = np.einsum("kj,kj->j", moment @ modes, modes)
-    references = np.maximum(noise[0] * (1.0 - 2.0 * leverage) + quadratic[1], 0.0)
-    return _Sweep(leverage, quadratic[0], noise[0], references, residual, noise[1])
 
 
 def _with_starlight(
@@ -265,7 +216,7 @@ def _with_starlight(
     filtered: Floats,
     used: NDArray[np.bool_],
     maps: Floats,
-    swept: _Sweep,
+    swept: Sweep,
     centre: tuple[float, float],
     status: ErrorStatus,
 ) -> SubtractionErrors:
@@ -315,7 +266,7 @@ def _combine(maps: Floats, scales: Floats, rings: Rings) -> Floats:
     return sum(rings.interpolate(scale) * part for scale, part in zip(scales, maps, strict=True))
 
 
-def _left_out_map(swept: _Sweep, shape: tuple[int, int], n_groups: int) -> Floats:
+def _left_out_map(swept: Sweep, shape: tuple[int, int], n_groups: int) -> Floats:
     """Mean square of left-out residuals without noise, smoothed where it is uncertain.
 
     A mean square over n groups is known to a variance of 2 / n of its square.
@@ -347,7 +298,7 @@ def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionE
     n, npix = basis.references.shape
     residual_of = np.eye(n) - basis.gram @ basis.weights.T @ basis.weights
     variance = np.empty(npix)
-    for part in _chunks(npix):
+    for part in chunks(npix):
         variance[part] = np.var(residual_of @ basis.references[:, part], axis=0)
     common = variance.reshape(basis.shape)
     none = np.zeros_like(common)
@@ -363,23 +314,3 @@ def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionE
         nothing,
         ErrorStatus.STD_OF_REFERENCES,
     )
-
-
-def _finite(variances: NDArray[Any]) -> Floats:
-    """Replace what is not finite by the mean over the other references (0 if there is none)."""
-    variances = variances.astype(np.float64)
-    known = np.isfinite(variances)
-    if known.all():
-        return variances
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, variances, 0.0).sum(axis=0) / count
-    return np.where(known, variances, mean)
-
-
-def _chunks(npix: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK, npix)) for start in range(0, npix, CHUNK)]
-
-
-def _check(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if np.shape(array) != tuple(shape):
-        raise InputError(None, f"{name} of shape {np.shape(array)}", str(tuple(shape)))

@@ -4,14 +4,17 @@ In each ring, factors k >= 0 are found such that ``noise + sum_m k_m maps_m`` is
 the values. The likelihood of independent Gaussian values of mean 0 is climbed by
 the multiplicative steps ::
 
-    k_m <- k_m sqrt( sum_j x_j^2 maps_mj / V_j^2  /  sum_j maps_mj / V_j ),   V = noise + sum k maps
+    k_m <- k_m * sum_j x_j^2 maps_mj / V_j^2  /  sum_j maps_mj / V_j
+    V_j = noise_j + sum_m k_m maps_mj
 
-which keep every factor positive and never lower the likelihood (minorisation-maximisation:
-Hunter & Lange 2004, Am. Stat. 58, 30, doi:10.1198/0003130042836).
+They keep the factors positive. (Fevotte & Idier 2011, Neural Computation 23, 2421,
+doi:10.1162/NECO_a_00168: with the square root of the ratio it is proven that no step lowers the
+likelihood; without it the steps reach the same point sooner.)
 
 Sources in the field are positive and local, residuals of starlight have either sign and are
-all around. Hence single values beyond +3 or -5 sigma do not count, nor do sectors of a
-ring that are far above the median sector, both judged anew at each step.
+all around. Hence single values beyond +3 or -5 sigma do not count, nor does a sector of a ring
+with a mean square far above the median sector's and mostly from positive values. Both are judged
+anew at each step.
 """
 
 from __future__ import annotations
@@ -42,10 +45,12 @@ MEDIAN_SQUARE = 0.45494
 """Median of the square of a unit Gaussian."""
 SECTORS = 8
 """Number of sectors of a ring."""
-WINSOR=25.
-POSITIVE_SHARE = 0.75
 CLIP_SECTOR = 2.0
-"""Sectors with more than so many times the mean square of the median sector do not count."""
+"""Sectors with more than so many times the mean square of the median sector are suspect ..."""
+POSITIVE_SHARE = 0.75
+"""... and do not count if more than this share of it is from positive values."""
+LARGEST_SQUARE = 25.0
+"""Largest square, in units of the variance, with which a value enters that judgement."""
 STEPS = 20
 """Multiplicative steps of a fit."""
 
@@ -78,13 +83,13 @@ class Rings:
     radius: Floats
 
     def sector_sums(self, values: Floats) -> Floats:
-        """Sums, shape (nrings, SECTORS), of values in the order of `order`."""
+        """Return sums, shape (nrings, SECTORS), of values in the order of `order`."""
         sums = np.zeros(len(self.radii) * SECTORS)
         sums[self.cells] = np.add.reduceat(values, self.cell_starts, dtype=np.float64)
         return sums.reshape(-1, SECTORS)
 
     def spread(self, per_ring: Floats) -> Floats:
-        """The value of each pixel's ring, in the order of `order`."""
+        """Return the value of each pixel's ring, in the order of `order`."""
         return np.repeat(per_ring, self.counts)
 
     def medians(self, values: Floats) -> Floats:
@@ -155,8 +160,10 @@ def fit_components(
     """
     values, noise, maps = values[rings.order], noise[rings.order], maps[:, rings.order]
     if freedom is None:
+        # an image of zero mean has a pedestal opposite to its sources
+        values = values - np.median(values)
         # an even positive ring may be sky; an even negative one is starlight taken away twice
-        values = values - rings.spread(np.maximum(rings.medians(values), 0.0))
+        values -= rings.spread(np.maximum(rings.medians(values), 0.0))
         squares = values**2
         low, high = CLIP_LOW**2, CLIP_HIGH**2
         limits = np.where(values > 0, high, low)
@@ -198,7 +205,7 @@ def _kept_sectors(rings: Rings, ratio: Floats, values: Floats) -> Floats:
     Theirs is a mean ratio of square to variance far above the median sector's, and mostly from
     positive values.
     """
-    ratio = np.minimum(ratio, WINSOR)
+    ratio = np.minimum(ratio, LARGEST_SQUARE)
     count = rings.sector_sums(np.ones_like(ratio))
     total = rings.sector_sums(ratio)
     positive = rings.sector_sums(ratio * (values > 0))

@@ -107,7 +107,10 @@ class Coron3Pipeline(WebbPipeline):
         progress.start("flag PSF exposures", len(association.psf))
         exposures = []
         for path in association.psf:
-            exposures.append(self._flag(models.open_cube(path, wcs=False), path))
+            # the metadata of the stack are those of its first exposure; a hook may want all
+            header = not exposures or self._has_hooks
+            exposure = models.open_cube(path, wcs=False, header=header)
+            exposures.append(self._flag(exposure, path))
             progress.advance()
         progress.done()
         self.summary.n_psf_outliers = sum(map(count_outliers, exposures))
@@ -122,9 +125,14 @@ class Coron3Pipeline(WebbPipeline):
             return exposure
         flagged = step.run(exposure)
         # a hook may have changed anything; then the whole model has to be saved
-        hooks = step.pre_hooks or step.post_hooks
-        self.write(flagged, exposure_product(path, self.asn_id, "crfints"), flagged=not hooks)
+        name = exposure_product(path, self.asn_id, "crfints")
+        self.write(flagged, name, flagged=not self._has_hooks)
         return flagged
+
+    @property
+    def _has_hooks(self) -> bool:
+        step = self.outlier_detection
+        return bool(step.pre_hooks or step.post_hooks)
 
     def _subtract(self, path: Path, stack: CubeModel) -> Any:
         """Take one science exposure to its PSF-subtracted cube, and that to its mean."""

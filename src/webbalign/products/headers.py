@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,22 @@ def read_header(path: str | Path) -> ExposureHeader:
     InputError
         If the file is missing or unreadable, or holds no cube of integrations.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "is a folder" if path.is_dir() else "no such file", _EXPECTED)
+    state = path.stat()
+    return _read(path, state.st_mtime_ns, state.st_size)
+
+
+_EXPECTED = "a _calints file (3-D SCI: integrations, y, x)"
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
+    """Read the headers of a file in a given state: every step asks for them."""
     from astropy.io import fits
 
-    path = Path(path)
-    expected = "a _calints file (3-D SCI: integrations, y, x)"
-    if not path.is_file():
-        raise InputError(path, "is a folder" if path.is_dir() else "no such file", expected)
+    expected = _EXPECTED
     try:
         with fits.open(path) as hdulist:
             primary = dict(hdulist[0].header)

@@ -57,15 +57,18 @@ def draw_coron3(
         Panel("before", before, star, scale, starlight=True, marks=own),
         Panel("PSF model", before - after, star, scale, starlight=True),
         Panel("after", after, star, scale, marks=own),
-        Panel(
-            "combined",
-            combined.data,
-            combined_star,
-            _pixel_scale(grid, combined_star),
-            marks=in_combined,
-            compass=_compass(grid, combined_star),
-        ),
     ]
+    common = {
+        "centre": combined_star,
+        "pixel_scale": _pixel_scale(grid, combined_star),
+        "marks": in_combined,
+    }
+    compass = _compass(grid, combined_star)
+    panels.append(Panel("combined", combined.data, **common, compass=compass))
+    if combined.err is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            significance = combined.data / combined.err
+        panels.append(Panel("combined / ERR", significance, **common, unit="sigma", spread=7.0))
     return draw_panels(path, panels, title=title, unit=combined.meta.bunit_data or "")
 
 

@@ -44,6 +44,10 @@ class Panel:
     marks : sequence of Mark
     compass : tuple of (float, float), optional
         Directions (x, y) of north and east; drawn in the lower left corner.
+    unit : str
+        Unit of the image, where it is not that of the figure.
+    spread : float or None
+        Largest value of the colours, by default that of the image.
     """
 
     title: str
@@ -53,6 +57,8 @@ class Panel:
     starlight: bool = False
     marks: Sequence[Mark] = ()
     compass: tuple[tuple[float, float], ...] = ()
+    unit: str = ""
+    spread: float | None = None
 
 
 def draw_panels(
@@ -74,16 +80,35 @@ def draw_panels(
     from matplotlib.figure import Figure
 
     path = Path(path)
-    figure = Figure(figsize=(3.6 * len(panels), 4.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(3.5 * len(panels), 4.5), dpi=100)
     FigureCanvasAgg(figure)
+    # placed by hand: an automatic layout draws everything several times
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.185, top=0.87, wspace=0.06)
     for axis, panel in zip(axes, panels, strict=True):
         shown = _show(axis, panel, _norm(panels, panel, radius), radius)
-        figure.colorbar(shown, ax=axis, orientation="horizontal", shrink=0.85, label=unit)
+        axis.tick_params(labelleft=axis is axes[0])
+        box = axis.get_position()
+        bar = figure.add_axes((box.x0 + 0.1 * box.width, 0.105, 0.8 * box.width, 0.025))
+        scale = figure.colorbar(shown, cax=bar, orientation="horizontal")
+        scale.set_ticks(_ticks(shown.norm))
+        scale.minorticks_off()
+        bar.set_xlabel(panel.unit or unit, labelpad=1)
     figure.suptitle(title, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
     return path
+
+
+def _ticks(norm: Any) -> list[float]:
+    """Return a few round values for a colour bar."""
+    from matplotlib.colors import AsinhNorm
+
+    if isinstance(norm, AsinhNorm):
+        top = 10.0 ** np.floor(np.log10(norm.vmax))
+        return [0.0, top / 10, top]
+    step = float(f"{0.7 * norm.vmax:.1g}")
+    return [-step, 0.0, step]
 
 
 def _cut(panel: Panel, radius: float) -> NDArray:
@@ -103,6 +128,8 @@ def _norm(panels: Sequence[Panel], panel: Panel, radius: float) -> Any:
     if panel.starlight:
         top = np.percentile(values, 99.7)
         return AsinhNorm(linear_width=max(top / 50, 1e-30), vmin=0, vmax=top)
+    if panel.spread is not None:
+        return Normalize(-panel.spread, panel.spread)
     values = _cut(panel, radius)
     spread = np.percentile(np.abs(values[np.isfinite(values)]), 98.5)
     return Normalize(-spread, spread)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
-from webbalign.core.alignment import Frame, References, fit_frame
+from webbalign.core.alignment import Frame, References, fit_frames
 from webbalign.core.cubes import fill_bad_pixels
 from webbalign.core.errors import InputError
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
@@ -25,6 +25,10 @@ from webbalign.steps.base import WebbStep
 __all__ = ["AlignRefsStep"]
 
 log = logging.getLogger(__name__)
+
+
+# Science images that are fitted together: they share what is prepared for a reference.
+BLOCK = 8
 
 
 class AlignRefsStep(WebbStep):
@@ -125,16 +129,19 @@ class AlignRefsStep(WebbStep):
             outside=outside, name=name,
         )  # fmt: skip
 
-    def _repaired(self, cube: CubeModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _repaired(
+        self, cube: CubeModel, part: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return images (float64) and errors without bad pixels, and where they were good."""
-        bad = models.bad_pixels(cube, interpret_bits(self.options.bad_bits))
-        outside = (cube.dq & np.uint32(models.NON_SCIENCE)) != 0
+        data, err, dq = cube.data[part], cube.err[part], cube.dq[part]
+        bits = interpret_bits(self.options.bad_bits)
+        bad = ~np.isfinite(data) | ((dq & np.uint32(bits)) != 0)
+        outside = (dq & np.uint32(models.NON_SCIENCE)) != 0
         name = cube.meta.filename
-        images = self._repair(cube.data.astype(np.float64), bad, outside, name)
+        images = self._repair(data.astype(np.float64), bad, outside, name)
         if self.options.err_shift == "flux":
-            return images, cube.err, ~bad
-        unknown = bad | ~np.isfinite(cube.err)
-        return images, self._repair(cube.err, unknown, outside, name), ~bad
+            return images, err, ~bad
+        return images, self._repair(err, bad | ~np.isfinite(err), outside, name), ~bad
 
     def _references(self, stack: CubeModel) -> References:
         images, errors, good = self._repaired(stack)
@@ -143,7 +150,7 @@ class AlignRefsStep(WebbStep):
     def _frames(self, science: CubeModel) -> list[Frame]:
         """Return the science images that the references are aligned to."""
         part = slice(0, 1) if self.options.align_to == "first" else slice(None)
-        images, errors, good = self._repaired(_part(science, part))
+        images, errors, good = self._repaired(science, part)
         variances = np.square(np.nan_to_num(errors), dtype=np.float64)
         if self.options.align_to != "mean":
             return [Frame(*frame) for frame in zip(images, variances, good, strict=True)]
@@ -157,18 +164,16 @@ class AlignRefsStep(WebbStep):
     def _fit(
         self, frames: list[Frame], references: References, weight: np.ndarray, options: AlignRefs
     ) -> list[list[ShiftFit]]:
-        fit = partial(fit_frame, references=references, weight=weight, options=options)
-        return list(self._tracked("align: fit", len(frames), fit, frames))
-
-    def _tracked(
-        self, name: str, total: int, function: Callable[[Any], Any], items: Any
-    ) -> Iterator[Any]:
+        fit = partial(fit_frames, references=references, weight=weight, options=options)
+        blocks = [frames[i : i + BLOCK] for i in range(0, len(frames), BLOCK)]
         progress = self.runtime.progress
-        progress.start(name, total)
-        for result in self.runtime.map(function, items):
-            progress.advance()
-            yield result
+        progress.start("align: fit", len(frames))
+        fits: list[list[ShiftFit]] = []
+        for part in self.runtime.map(fit, blocks):
+            fits += part
+            progress.advance(len(part))
         progress.done()
+        return fits
 
     def _report(self, fits: list[list[ShiftFit]], science: CubeModel) -> None:
         flat = [fit for frame in fits for fit in frame]
@@ -229,19 +234,17 @@ class AlignRefsStep(WebbStep):
         with QuadWriter(destination, shape, stack) as writer:
             _copy_origin(stack, writer.model)
             self._describe(writer.model, mask)
-            for i, part in enumerate(self._tracked("align: shift", len(fits), shift, fits)):
+            progress = self.runtime.progress
+            progress.start("align: shift", len(fits))
+            for i, part in enumerate(self.runtime.map(shift, fits)):
                 writer.write(i, part)
+                progress.advance()
+            progress.done()
             return writer.finish(table)
 
 
 def _shift(references: References, fits: Sequence[ShiftFit], options: AlignRefs) -> AlignedSlice:
     return AlignedSlice(*references.shifted(fits, options))
-
-
-def _part(cube: CubeModel, part: slice) -> CubeModel:
-    chosen = models.new_cube(cube, cube.data[part], cube.err[part], cube.dq[part])
-    chosen.meta.filename = cube.meta.filename
-    return chosen
 
 
 def _copy_origin(source: CubeModel, target: JwstDataModel) -> None:

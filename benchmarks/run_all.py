@@ -1,0 +1,27 @@
+"""Run all scripts one after the other; ``--quick`` and the like are handed to each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("alignment", "jwst_profile", "errors", "companion", "speed", "memory", "readable")
+
+
+def main() -> int:
+    """Run the scripts; the status tells whether all of them ended (not whether criteria are met)."""
+    root = Path(__file__).resolve().parents[1]
+    broken = []
+    for name in SCRIPTS:
+        print(f"\n{name}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]]
+        status = subprocess.run(command, cwd=root, check=False).returncode
+        if status not in (0, 3):
+            broken.append(name)
+    print("\nbroken off: " + ", ".join(broken) if broken else "\nsee benchmarks/RESULTS.md")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,133 @@
+"""What goes with an image when it is shifted: its variance and its flags.
+
+Both must not spread as an image does under the Fourier shift, whose kernel reaches over the whole
+frame with both signs. They are carried by the (at most two per axis) pixels nearest to where a
+pixel comes from. Public in :mod:`webbalign.core.fourier`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["shift_flags", "shift_positive", "shift_variance"]
+
+Array = NDArray[np.float64]
+
+# An input pixel lends its flags to an output pixel if its interpolation weight reaches this.
+_FLAG_WEIGHT = 0.1
+
+
+def shift_variance(variance: ArrayLike, dx: float, dy: float) -> Array:
+    """Return the variance of an image whose content is moved by (dx, dy) px.
+
+    Parameters
+    ----------
+    variance : array_like
+        Variance (ny, nx) of independent pixels. Values that are negative or not finite are unknown.
+    dx, dy : float
+        Shift in px.
+
+    Returns
+    -------
+    numpy.ndarray
+        Variance (ny, nx), never negative. NaN only where every pixel that contributes is unknown,
+        so for a fractional shift one unknown pixel leaves none. Beyond the edges the nearest row or
+        column holds.
+
+    Notes
+    -----
+    A Fourier shift is an interpolation with weights ``sinc(x - dx - y)``, which gives independent
+    pixels the variance ``sum_y sinc^2(x - dx - y) var(y)``: white noise keeps its variance, since
+    the squares add to one. The kernel is kept to the two nearest pixels of each axis and
+    normalised; with ``f`` the fractional shift their weights are ``(1-f)^2`` and ``f^2`` over their
+    sum.
+    """
+    variance = np.asarray(variance, dtype=np.float64)
+    known = np.isfinite(variance) & (variance >= 0)
+    if known.all():
+        return shift_positive(variance, dx, dy)
+    weight = shift_positive(known.astype(np.float64), dx, dy)
+    total = shift_positive(np.where(known, variance, 0.0), dx, dy)
+    return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+
+
+def shift_positive(image: Array, dx: float, dy: float) -> Array:
+    """Return a non-negative map moved by (dx, dy) px: the formula of :func:`shift_variance`.
+
+    Values may be infinite: what an infinite value contributes to is infinite.
+    """
+    for axis, shift in ((1, dx), (0, dy)):
+        whole, part = _floor(shift)
+        near, far = (1 - part) ** 2, part**2
+        moved = _moved(image, whole, axis)
+        if far:
+            moved = moved * (near / (near + far))
+            second = _moved(image, whole + 1, axis)
+            second *= far / (near + far)
+            moved += second
+        image = moved
+    return image
+
+
+def _floor(shift: float) -> tuple[int, float]:
+    if not np.isfinite(shift):
+        raise ValueError(f"a shift must be finite; found {shift}")
+    whole = int(np.floor(shift))
+    return whole, shift - whole
+
+
+def _moved(image: NDArray, whole: int, axis: int) -> NDArray:
+    """Return a copy of an array moved by whole pixels along an axis; its edge is repeated."""
+    out = np.empty_like(image)
+    source, target = np.moveaxis(image, axis, 0), np.moveaxis(out, axis, 0)
+    n = source.shape[0]
+    whole = min(max(whole, -n), n)
+    if whole >= 0:
+        target[whole:], target[:whole] = source[: n - whole], source[:1]
+    else:
+        target[:whole], target[whole:] = source[-whole:], source[-1:]
+    return out
+
+
+def shift_flags(dq: ArrayLike, dx: float, dy: float, *, outside: int = 0) -> NDArray:
+    """Return the flags of an image whose content is moved by (dx, dy) px.
+
+    Each output pixel carries the bits of all input pixels that contribute appreciably: of the (up
+    to) four nearest to where it comes from, those with an interpolation weight ``sinc`` of at least
+    0.1 in each axis.
+
+    Parameters
+    ----------
+    dq : array_like of int
+        Flags (ny, nx).
+    dx, dy : float
+        Shift in px.
+    outside : int, optional
+        Bits for output pixels that come from beyond the edge of the frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        Flags (ny, nx), of the type of `dq`.
+    """
+    flags = np.array(dq)
+    for axis, shift in ((1, dx), (0, dy)):
+        whole, part = _floor(shift)
+        taps = [
+            tap
+            for tap, distance in ((whole, part), (whole + 1, 1 - part))
+            if np.sinc(distance) >= _FLAG_WEIGHT
+        ]
+        moved = _moved(flags, taps[0], axis)
+        for tap in taps[1:]:
+            moved = moved | _moved(flags, tap, axis)
+        flags = moved
+    if outside:
+        flags = flags.copy()
+        ny, nx = flags.shape
+        # half a pixel beyond the centre of the edge pixel is still that pixel
+        y, x = np.arange(ny) - dy, np.arange(nx) - dx
+        flags[(y < -0.5) | (y > ny - 0.5)] |= flags.dtype.type(outside)
+        flags[:, (x < -0.5) | (x > nx - 0.5)] |= flags.dtype.type(outside)
+    return flags
