@@ -56,7 +56,8 @@ def arguments(description: str | None, **flags: Any) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="less of everything, to try it out")
     for name, (default, text) in flags.items():
         kind = type(default)
-        parser.add_argument(f"-{name}" if len(name) == 1 else f"--{name}", type=kind, default=default, help=text)
+        dashes = "-" if len(name) == 1 else "--"
+        parser.add_argument(f"{dashes}{name}", type=kind, default=default, help=text)
     return parser.parse_args()
 
 

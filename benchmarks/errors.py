@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import common  # isort: skip  (sets the number of threads)
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from astropy.io import fits
 from benchmarks import truth
 from benchmarks.report import Report
 
-EDGES = {"nircam": (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0), "miri": (1.0, 1.75, 2.5, 4.0, 6.0, 8.5, 11.0)}
+EDGES = {
+    "nircam": (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0),
+    "miri": (1.0, 1.75, 2.5, 4.0, 6.0, 8.5, 11.0),
+}
 TRUNCATE = (5, 20, 999)
 BLOCK = 5  # px, side of the sums that test the correlation
 DO_NOT_USE = 1
@@ -22,7 +26,7 @@ DO_NOT_USE = 1
 def rings(values, radius, edges) -> list[float]:
     """Standard deviation of the finite values in rings."""
     out = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (radius >= low) & (radius < high)
         inside = values[..., inside]
         out.append(float(np.std(inside[np.isfinite(inside)])))
@@ -105,7 +109,8 @@ def judge(report: Report, made, label: str, edges, truncate: int) -> list[list]:
     }
     own = np.ravel([values for *_, values in exposures])
     report.number_only(
-        f"{label}: psfsub, mean, sums over {BLOCK} x {BLOCK} px", f"{own.min():.3f} to {own.max():.3f}"
+        f"{label}: psfsub, mean, sums over {BLOCK} x {BLOCK} px",
+        f"{own.min():.3f} to {own.max():.3f}",
     )
     rows = []
     for name, several in groups.items():
@@ -127,7 +132,7 @@ def main() -> bool:
                 word = "all" if truncate == 999 else truncate
                 label = f"{instrument}, seed {seed}, truncate {word}"
                 rows += judge(report, made, label, edges, truncate)
-        heads = ["case", "what", *(f"{a} to {b}" for a, b in zip(edges, edges[1:], strict=False))]
+        heads = ["case", "what", *(f"{a} to {b}" for a, b in pairwise(edges))]
         report.table(heads, rows)
     report.note(
         "Standard deviation of (result - truth)/ERR in rings about the star, whose radii in arcsec "

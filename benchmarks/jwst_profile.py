@@ -138,12 +138,16 @@ def position_angle(path: Path, ra: float, dec: float):
     north = (delta - dec) * 3600
     radius, angle = np.hypot(east, north), np.arctan2(east, north)
     trial = np.deg2rad(np.arange(0, 180, 0.1))
-    profiles = np.array([
-        [ring_profile(image, radius, angle, trial + side, low, high) for side in (0, np.pi)]
-        for low, high in zip(RADII[:-1], RADII[1:], strict=True)
-    ])  # fmt: skip  (rings, sides, angles)
+    profiles = np.array(
+        [
+            [ring_profile(image, radius, angle, trial + side, low, high) for side in (0, np.pi)]
+            for low, high in zip(RADII[:-1], RADII[1:], strict=True)
+        ]
+    )  # fmt: skip  (rings, sides, angles)
     best = peak(trial, profiles.sum(axis=(0, 1)))
-    left_out = [peak(trial, np.delete(profiles, k, axis=0).sum(axis=(0, 1))) for k in range(len(profiles))]
+    left_out = [
+        peak(trial, np.delete(profiles, k, axis=0).sum(axis=(0, 1))) for k in range(len(profiles))
+    ]
     n = len(left_out)
     error = np.sqrt((n - 1) / n * np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
     return best, error, [peak(trial, profiles[:, side].sum(axis=0)) for side in (0, 1)]

@@ -37,7 +37,9 @@ def coron3(settings, association, output, mask):
         shipped = imageregistration.align_fourier_lsq
 
         def in_float64(reference, target, mask=None):
-            arrays = [None if a is None else np.asarray(a, np.float64) for a in (reference, target, mask)]
+            arrays = [
+                None if a is None else np.asarray(a, np.float64) for a in (reference, target, mask)
+            ]
             return shipped(*arrays)
 
         imageregistration.align_fourier_lsq = in_float64
@@ -107,10 +109,17 @@ def next_steps(settings, output):
         try:
             result = step()
             data = np.asarray(result.data)
-            print(json.dumps({
-                "step": step.__name__, "model": type(result).__name__, "shape": data.shape,
-                "finite": float(np.isfinite(data).mean()), "rms": float(np.sqrt(np.nanmean(data**2.0))),
-            }))
+            print(
+                json.dumps(
+                    {
+                        "step": step.__name__,
+                        "model": type(result).__name__,
+                        "shape": data.shape,
+                        "finite": float(np.isfinite(data).mean()),
+                        "rms": float(np.sqrt(np.nanmean(data**2.0))),
+                    }
+                )
+            )
         except (Exception, SystemExit) as error:  # whatever it is, it is the result
             print(json.dumps({"step": step.__name__, "error": f"{type(error).__name__}: {error}"}))
 

@@ -27,7 +27,9 @@ def main() -> bool:
         need = 2 * 12e-9 * nints * npsf * 320 * 320 + 2
         free = shutil.disk_usage(output).free / 1e9
         if free < need:
-            report.skip(f"2 x {nints} integrations", f"{need:.0f} GB of disk needed, {free:.0f} free")
+            report.skip(
+                f"2 x {nints} integrations", f"{need:.0f} GB of disk needed, {free:.0f} free"
+            )
             continue
         command = common.webbalign_command(
             made.association, output, align_refs__align_to="each", figure="false",

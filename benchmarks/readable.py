@@ -17,7 +17,12 @@ from benchmarks import truth
 from benchmarks.report import Report
 
 WITH_WCS = ("crfints", "psfsub", "i2d")
-MODELS = {"crfints": "CubeModel", "psfstack": "CubeModel", "psfsub": "CubeModel", "i2d": "ImageModel"}
+MODELS = {
+    "crfints": "CubeModel",
+    "psfstack": "CubeModel",
+    "psfsub": "CubeModel",
+    "i2d": "ImageModel",
+}
 # Remarks of the libraries that say nothing about the product.
 HARMLESS = ("DeprecationWarning",)
 

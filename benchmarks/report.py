@@ -42,11 +42,15 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     load: float = field(default_factory=lambda: os.getloadavg()[0])
 
-    def below(self, what: str, value: float, limit: float, form: str = ".3g", unit: str = "") -> bool:
+    def below(
+        self, what: str, value: float, limit: float, form: str = ".3g", unit: str = ""
+    ) -> bool:
         """Check that a value is at most `limit` (NaN is not)."""
         return self._check(what, f"{value:{form}}{unit}", f"<= {limit:g}{unit}", value <= limit)
 
-    def above(self, what: str, value: float, limit: float, form: str = ".3g", unit: str = "") -> bool:
+    def above(
+        self, what: str, value: float, limit: float, form: str = ".3g", unit: str = ""
+    ) -> bool:
         """Check that a value is at least `limit` (NaN is not)."""
         return self._check(what, f"{value:{form}}{unit}", f">= {limit:g}{unit}", value >= limit)
 
@@ -109,7 +113,10 @@ class Report:
                 [
                     _row(["measured", "value", "criterion", "result"]),
                     _row(["---"] * 4),
-                    *(_row([what, got, wanted, WORDS[met]]) for what, got, wanted, met in self.checks),
+                    *(
+                        _row([what, got, wanted, WORDS[met]])
+                        for what, got, wanted, met in self.checks
+                    ),
                 ]
             ),
             *self.skipped,

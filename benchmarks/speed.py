@@ -9,8 +9,8 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.alignment import HOLE, RATIO, shifted, star_scene
 from benchmarks.report import Report
+from benchmarks.shift_theory import HOLE, RATIO, shifted, star_scene
 from webbalign.core.registration import PsfFrame, Registrar
 
 NAMES = {
@@ -49,7 +49,9 @@ def whole_runs(report: Report, n: int, quick: bool) -> None:
         for kind, taken in (("wall time", wall), ("CPU time", cpu)):
             ratio = taken["jwst"] / taken["first"]
             report.above(f"jwst / webbalign `first`, {kind}", ratio, 8, ".2f")
-            report.above(f"jwst / webbalign `each`, {kind}", taken["jwst"] / taken["each"], 1, ".2f")
+            report.above(
+                f"jwst / webbalign `each`, {kind}", taken["jwst"] / taken["each"], 1, ".2f"
+            )
     else:
         report.skip("ratios to jwst", common.NO_JWST)
     rows = []

@@ -7,6 +7,7 @@ reference differ by pointing (dithers, jitter) and by a drift of the wavefront.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,7 +95,7 @@ class Sequence:
         wrong = residual - self.truth
         wrong = wrong - np.nanmedian(wrong, axis=(-2, -1), keepdims=True)
         pull = wrong / np.sqrt(variance)
-        rings = zip(edges[:-1], edges[1:], strict=True)
+        rings = pairwise(edges)
         return np.array(
             [np.nanstd(pull[..., (self.radius >= a) & (self.radius < b)]) for a, b in rings]
         )
@@ -139,7 +140,8 @@ def observe(
     return Sequence(
         np.array(science) + rng.normal(size=variances.shape) * np.sqrt(variances),
         variances,
-        np.array(references) + rng.normal(size=reference_variances.shape) * reference_variances**0.5,
+        np.array(references)
+        + rng.normal(size=reference_variances.shape) * reference_variances**0.5,
         reference_variances,
         np.array(groups),
         truth,

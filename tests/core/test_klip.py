@@ -180,9 +180,7 @@ def test_a_trivial_mask_changes_nothing():
     everywhere = fit_basis(
         references, good=np.ones(SHAPE, bool), bad=np.zeros(references.shape, bool)
     )
-    np.testing.assert_allclose(
-        subtract(everywhere, targets).residual, masked.residual, atol=1e-12
-    )
+    np.testing.assert_allclose(subtract(everywhere, targets).residual, masked.residual, atol=1e-12)
 
 
 def test_pixels_outside_the_field_do_not_matter():
@@ -194,9 +192,7 @@ def test_pixels_outside_the_field_do_not_matter():
         outside_refs = np.where(field, references, filling)
         outside = subtract(fit_basis(outside_refs, good=field), np.where(field, targets, filling))
         assert (np.isnan(outside.residual) == ~field).all()
-        np.testing.assert_allclose(
-            outside.residual[:, 3:20, 5:28], inside.residual, atol=1e-9
-        )
+        np.testing.assert_allclose(outside.residual[:, 3:20, 5:28], inside.residual, atol=1e-9)
 
 
 def test_a_mode_hidden_by_bad_pixels_is_left_out():
@@ -242,7 +238,10 @@ def test_bad_pixels_of_references_touch_only_themselves(truncate):
     wrong = (filled - references.reshape(filled.shape))[bad.reshape(filled.shape)]
     # the prediction of the others carries their noise beside the pixel's own
     assert np.std(wrong) < 2.0 * noise
-    change = subtract(basis, targets).residual - subtract(fit_basis(references, klip=klip), targets).residual
+    change = (
+        subtract(basis, targets).residual
+        - subtract(fit_basis(references, klip=klip), targets).residual
+    )
     elsewhere = ~bad.any(axis=0)
     assert np.abs(change[:, elsewhere]).max() < 0.1 * noise
 

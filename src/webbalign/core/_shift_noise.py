@@ -14,7 +14,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from webbalign.core._shift_objective import cross_sum
-from webbalign.core.fourier import real_inverse, shift_phases, shift_positive
+from webbalign.core.fourier import nearest_taps, real_inverse, shift_phases, shift_positive
 
 __all__ = [
     "DERIVATIVE_NOISE",
@@ -37,6 +37,8 @@ NOISE_GAINS = np.array([DERIVATIVE_NOISE, DERIVATIVE_NOISE, 1.0])
 # Derivatives are shrunk in blocks of this width (px), to zero below this excess over their noise
 _BLOCK = 16
 _LEAST_EXCESS = 0.4
+# The sums for the covariance leave out the faintest pixels, which hold this part of them
+_NEGLECTED = 3e-3
 
 
 def gradients(image: Array) -> Array:
@@ -126,11 +128,14 @@ class ScoreMoments:
     @cached_property
     def own(self) -> tuple[Array, Array]:
         """The :meth:`sums` for the variance of the image itself."""
-        return self._sums(self.kernel * self.variance.astype(np.float64))
+        return self._sums(self.kernel.astype(np.float64) * self.variance)
 
     def sums(self, variance: Array) -> tuple[Array, Array]:
-        """Return sum(w^4 v G G^T), shape (3, 3), and its noise, the diagonal of a matrix (3,)."""
-        return self._sums(self.kernel * variance.ravel()[self.pixels])
+        """Return sum(w^4 v G G^T), shape (3, 3), and its noise, the diagonal of a matrix (3,).
+
+        The variance v is that of the pixels kept, (npix,).
+        """
+        return self._sums(self.kernel.astype(np.float64) * variance)
 
     def _sums(self, weight: Array) -> tuple[Array, Array]:
         rows = self.rows.astype(np.float64)
@@ -148,7 +153,7 @@ def score_moments(image: Array, variance: Array, weight2: Array, *, known: bool)
     if known:
         whitened = (rows * np.sqrt(weight2 / variance).ravel()).reshape(3, *kernel.shape)
         keep &= shrinkage(whitened, weight2, NOISE_GAINS).max(axis=0) > 0
-    pixels = np.flatnonzero(keep).astype(np.int32)
+    pixels = _foremost(rows, (kernel * variance * keep).ravel()).astype(np.int32)
     single = np.float32
     return ScoreMoments(
         pixels,
@@ -156,6 +161,16 @@ def score_moments(image: Array, variance: Array, weight2: Array, *, known: bool)
         variance.ravel()[pixels].astype(single),
         kernel.ravel()[pixels].astype(single),
     )
+
+
+def _foremost(rows: Array, weight: Array) -> NDArray[np.intp]:
+    """Return the pixels that make up nearly all of sum(weight G G^T)."""
+    power = rows * rows * weight
+    part = (power[0] + power[1]) / max(power[:2].sum(), np.finfo(float).tiny)
+    part += power[2] / max(power[2].sum(), np.finfo(float).tiny)
+    order = np.sort(part)
+    first = np.searchsorted(np.cumsum(order), _NEGLECTED * order.sum(), side="right")
+    return np.flatnonzero((part >= order[min(first, order.size - 1)]) & (part > 0))
 
 
 class ScienceNoise:
@@ -171,10 +186,28 @@ class ScienceNoise:
 
     def __init__(self, variance: Array, weight2: Array, limit: int) -> None:
         self._variance, self._weight2, self._limit = variance, weight2, limit
+        self._whole: dict[tuple[int, int], tuple[Array, float]] = {}
 
-    def moved(self, dx: float, dy: float) -> Array:
-        """Return the variance (ny, nx) of the image moved by (dx, dy)."""
-        return shift_positive(self._variance, dx, dy)
+    def at(self, pixels: NDArray[np.int32], dx: float, dy: float) -> Array:
+        """Return :func:`~webbalign.core.fourier.shift_variance` at some pixels (flat indices)."""
+        ny, nx = self._variance.shape
+        rows, columns = np.divmod(pixels, nx)
+        total = np.zeros(pixels.size)
+        for j, share_y in nearest_taps(dy):
+            line = np.clip(rows - j, 0, ny - 1) * nx
+            for i, share_x in nearest_taps(dx):
+                place = line + np.clip(columns - i, 0, nx - 1)
+                total += (share_x * share_y) * self._variance.ravel()[place]
+        return total
+
+    def products(self, variance: Array, dx: float, dy: float) -> tuple[float, float]:
+        """Return sum(w^4 v v_S,d) and sum(w^4 v_S,d^2), the shift rounded to whole pixels."""
+        whole = (round(dx), round(dy))
+        if whole not in self._whole:
+            moved = self._weight2 * shift_positive(self._variance, *whole)
+            self._whole[whole] = self._weight2 * moved, float(np.vdot(moved, moved))
+        kernel, squares = self._whole[whole]
+        return float(np.vdot(kernel, variance)), squares
 
     @cached_property
     def _sums(self) -> Array:
@@ -184,14 +217,15 @@ class ScienceNoise:
         shape = (self._variance.shape[0], self._variance.shape[1])
         return cross_sum(weight2, variance, shape).on_whole_pixels(self._limit + 2)
 
-    def tilt(self, dx: float, dy: float) -> Array:
-        """Return the derivatives of sum(w^2 v_S,d) with respect to dx and dy, from whole pixels."""
+    def summed(self, dx: float, dy: float) -> tuple[float, Array]:
+        """Return sum(w^2 v_S,d) and its derivatives in dx and dy, bilinear in the shift."""
         x, y = (int(np.floor(np.clip(d, -self._limit - 1, self._limit + 1))) for d in (dx, dy))
         middle = self._limit + 2
         corners = self._sums[middle + y : middle + y + 2, middle + x : middle + x + 2]
         along_x, along_y = np.array([1 - dx + x, dx - x]), np.array([1 - dy + y, dy - y])
         change = np.array([-1.0, 1.0])
-        return np.array([along_y @ corners @ change, change @ corners @ along_x])
+        tilt = np.array([along_y @ corners @ change, change @ corners @ along_x])
+        return float(along_y @ corners @ along_x), tilt
 
 
 def score_of_mask(

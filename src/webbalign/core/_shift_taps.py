@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["shift_flags", "shift_positive", "shift_variance"]
+__all__ = ["nearest_taps", "shift_flags", "shift_positive", "shift_variance"]
 
 Array = NDArray[np.float64]
 
@@ -52,19 +52,30 @@ def shift_variance(variance: ArrayLike, dx: float, dy: float) -> Array:
     return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
 
 
+def nearest_taps(shift: float) -> list[tuple[int, float]]:
+    """Return the whole-pixel shifts that make up a shift along an axis, with their weights.
+
+    One or two; the formula is that of :func:`shift_variance`.
+    """
+    whole, part = _floor(shift)
+    near, far = (1 - part) ** 2, part**2
+    if not far:
+        return [(whole, 1.0)]
+    return [(whole, near / (near + far)), (whole + 1, far / (near + far))]
+
+
 def shift_positive(image: Array, dx: float, dy: float) -> Array:
     """Return a non-negative map moved by (dx, dy) px: the formula of :func:`shift_variance`.
 
     Values may be infinite: what an infinite value contributes to is infinite.
     """
     for axis, shift in ((1, dx), (0, dy)):
-        whole, part = _floor(shift)
-        near, far = (1 - part) ** 2, part**2
-        moved = _moved(image, whole, axis)
-        if far:
-            moved = moved * (near / (near + far))
-            second = _moved(image, whole + 1, axis)
-            second *= far / (near + far)
+        taps = nearest_taps(shift)
+        moved = _moved(image, taps[0][0], axis)
+        if len(taps) == 2:
+            moved *= taps[0][1]
+            second = _moved(image, taps[1][0], axis)
+            second *= taps[1][1]
             moved += second
         image = moved
     return image
@@ -74,15 +85,18 @@ def _floor(shift: float) -> tuple[int, float]:
     if not np.isfinite(shift):
         raise ValueError(f"a shift must be finite; found {shift}")
     whole = int(np.floor(shift))
-    return whole, shift - whole
+    part = shift - whole
+    # a shift just below a whole pixel is that pixel to rounding
+    return (whole, part) if part < 1 else (whole + 1, 0.0)
 
 
 def _moved(image: NDArray, whole: int, axis: int) -> NDArray:
     """Return a copy of an array moved by whole pixels along an axis; its edge is repeated."""
     out = np.empty_like(image)
-    source, target = np.moveaxis(image, axis, 0), np.moveaxis(out, axis, 0)
-    n = source.shape[0]
+    n = image.shape[axis]
     whole = min(max(whole, -n), n)
+    # views with the axis first
+    source, target = (image, out) if axis == 0 else (image.T, out.T)
     if whole >= 0:
         target[whole:], target[:whole] = source[: n - whole], source[:1]
     else:

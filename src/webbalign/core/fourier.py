@@ -17,11 +17,12 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
 
-from webbalign.core._shift_taps import shift_flags, shift_positive, shift_variance
+from webbalign.core._shift_taps import nearest_taps, shift_flags, shift_positive, shift_variance
 
 __all__ = [
     "DEFAULT_PADDING",
     "Shifter",
+    "nearest_taps",
     "real_inverse",
     "shift_error",
     "shift_flags",

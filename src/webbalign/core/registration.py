@@ -3,9 +3,9 @@
 The fit minimises sum((w (T - b S_d))^2) over the shift d = (dx, dy) and the flux ratio b, where T
 is the PSF image, S_d the science image moved by d (periodic Fourier shift) and w the weight.
 Positive dx and dy mean that the PSF lies at larger x and y than the science image. With b
-eliminated the minimum is the maximum of N(d)^2 / D(d), two functions that are known exactly at every shift
-(:mod:`webbalign.core._shift_objective`), so that Newton's method needs neither differences nor
-transforms.
+eliminated the minimum is the maximum of N(d)^2 / D(d), two functions that are known exactly at
+every shift (:mod:`webbalign.core._shift_objective`), so that Newton's method needs neither
+differences nor transforms.
 """
 
 from __future__ import annotations
@@ -315,31 +315,26 @@ class Registrar:
         ratio, energy = peak.ratio, peak.energy[0, 0]
         # the minimum of the sum of squares; rounding may take it below zero
         chi2 = max(psf.energy - ratio * peak.cross[0, 0], 0.0)
-        moved = self._noise.moved(peak.dx, peak.dy)
-        weight2 = psf.weight2(self._weight2)
-        weighted = weight2 * moved
-        squares = float(np.vdot(weighted, weighted))
-        products = float(np.vdot(weighted, weight2 * psf.variance))
+        excess, tilt = self._noise.summed(peak.dx, peak.dy)
         own = other = 1.0
         reduced = float("nan")
         if self._has_variance:
-            expected = float(psf.variance_sum + ratio**2 * weighted.sum())
+            expected = psf.variance_sum + ratio**2 * excess
             reduced = _reduced(chi2, expected, psf.n_pixels)
         else:
             own = _reduced(chi2, psf.weight_sum, psf.n_pixels) / 2
             other = own / ratio**2
-        excess = other * float(weighted.sum())
+        moved = self._noise.at(psf.moments.pixels, peak.dx, peak.dy)
         score = score_of_mask(
             ratio,
-            max(1 - excess / energy, 0.5),
+            max(1 - other * excess / energy, 0.5),
             psf.moments.own,
             psf.moments.sums(moved),
-            (products, squares),
+            self._noise.products(psf.variance, peak.dx, peak.dy),
             (own, other),
         )
         hessian = peak.half_hessian()
-        tilt = other * self._noise.tilt(peak.dx, peak.dy)
-        mean = np.array([ratio**2 / 2 * tilt[0], ratio**2 / 2 * tilt[1], ratio * excess])
+        mean = other * np.array([*(ratio**2 / 2 * tilt), ratio * excess])
         return sandwich(hessian, score), _bias(hessian, mean), reduced
 
     @cached_property

@@ -128,11 +128,11 @@ def _ring_edges(radii: Floats) -> Floats:
     while True:
         inner = radii[start]
         outer = inner + max(RING_WIDTH, RING_GROWTH * inner)
-        start = max(int(np.searchsorted(radii, outer)), start + RING_PIXELS)
+        start = min(max(int(np.searchsorted(radii, outer)), start + RING_PIXELS), len(radii))
+        # pixels of equal radius stay together
+        start = int(np.searchsorted(radii, radii[start - 1], side="right"))
         if start + RING_PIXELS > len(radii):
             return np.array(edges)
-        # pixels of equal radius stay together
-        start = int(np.searchsorted(radii, radii[start]))
         edges.append(float(radii[start]))
 
 

@@ -98,6 +98,7 @@ class Coron3Pipeline(WebbPipeline):
         )  # fmt: skip
         self.summary = Coron3Summary(edges=RINGS)
         self._first: Views | None = None
+        self._n_outliers: dict[Path, int] = {}
 
     # The three stages ----------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class Coron3Pipeline(WebbPipeline):
             exposures.append(self._flag(exposure, path))
             progress.advance()
         progress.done()
-        self.summary.n_psf_outliers = sum(map(count_outliers, exposures))
+        self.summary.n_psf_outliers = sum(self._n_outliers[path] for path in association.psf)
         stack = self.stack_refs.run(exposures)
         self.write(stack, source_product(association.name, "psfstack"))
         return stack
@@ -121,9 +122,12 @@ class Coron3Pipeline(WebbPipeline):
     def _flag(self, exposure: CubeModel, path: Path) -> CubeModel:
         """Flag the outliers of one exposure and save it."""
         step = self.outlier_detection
+        self._n_outliers[path] = 0
         if step.skip:
             return exposure
+        before = count_outliers(exposure)  # stage 2 may have flagged some
         flagged = step.run(exposure)
+        self._n_outliers[path] = count_outliers(flagged) - before
         # a hook may have changed anything; then the whole model has to be saved
         name = exposure_product(path, self.asn_id, "crfints")
         self.write(flagged, name, flagged=not self._has_hooks)
@@ -137,13 +141,12 @@ class Coron3Pipeline(WebbPipeline):
     def _subtract(self, path: Path, stack: CubeModel) -> Any:
         """Take one science exposure to its PSF-subtracted cube, and that to its mean."""
         exposure = self._flag(models.open_cube(path), path)
-        n_outliers = count_outliers(exposure)
         before = mean_image(exposure)
         aligned = self._align(exposure, stack, path)
         subtracted = self._remove_starlight(exposure, aligned)
         self.write(subtracted, exposure_product(path, self.asn_id, "psfsub"))
         self._save_psf_model(subtracted, path)
-        self._add_row(path, subtracted, aligned, before, n_outliers)
+        self._add_row(path, subtracted, aligned, before)
         aligned.close()
         average = self.resample.average(subtracted)
         if self._first is None:
@@ -208,7 +211,7 @@ class Coron3Pipeline(WebbPipeline):
     # The summary ---------------------------------------------------------------------------------
 
     def _add_row(
-        self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray, n_outliers: int
+        self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray
     ) -> None:
         scale = np.sqrt(subtracted.meta.photometry.pixelarea_arcsecsq or 1.0)
         centre = self.klip.centre(subtracted, before.shape)
@@ -224,7 +227,7 @@ class Coron3Pipeline(WebbPipeline):
             ExposureRow(
                 name=root(path),
                 nints=subtracted.shape[0],
-                n_outliers=n_outliers,
+                n_outliers=self._n_outliers[path],
                 shift=shift,
                 shift_err=error,
                 n_failed=n_failed,

@@ -94,6 +94,7 @@ def draw_panels(
         scale.set_ticks(_ticks(shown.norm))
         scale.minorticks_off()
         bar.set_xlabel(panel.unit or unit, labelpad=1)
+    axes[0].set_ylabel("arcsec", labelpad=-2)
     figure.suptitle(title, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
@@ -143,7 +144,6 @@ def _show(axis: Axes, panel: Panel, norm: Any, radius: float) -> Any:
     shown = axis.imshow(panel.image, origin="lower", cmap=cmap, norm=norm, extent=extent)
     axis.set(xlim=(-radius, radius), ylim=(-radius, radius), title=panel.title)
     axis.set_facecolor("0.75")
-    axis.set_xlabel("arcsec")
     axis.plot(0, 0, marker="*", color="k" if not panel.starlight else "w", ms=6, mew=0)
     for mark in panel.marks:
         x, y = ((mark.xy[i] - panel.centre[i]) * panel.pixel_scale for i in (0, 1))
