@@ -40,7 +40,7 @@ def compare(ours: Path, theirs: Path, name: str, report: Report, label: str) -> 
             difference = np.abs(x - y)
             report.below(what, np.nanmax(difference) / rms(y), LIMIT, ".1e")
             row.append(f"{rms(difference) / rms(y):.1e}")
-            row.append(np.count_nonzero(np.isnan(x) != np.isnan(y)))
+            row.append(int(np.count_nonzero(np.isnan(x) != np.isnan(y))))
         dq = [hdus["DQ"].data for hdus in (a, b) if "DQ" in hdus]
         same = len(dq) == 2 and dq[0].shape == dq[1].shape
         row.append(f"{np.mean(dq[0] != dq[1]):.1e}" if same else "-")

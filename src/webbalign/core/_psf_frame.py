@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 
 import numpy as np
@@ -58,18 +59,32 @@ class PsfFrame:
             if not weight2.any():
                 raise InputError(name, "no finite pixel of the PSF has weight")
             image = fill_bad_pixels(image, None, box=3, name=name)
-        self.image = image
         self.variance, self.known = checked_variance(variance, image, name)
         self.has_variance = variance is not None
         # frames of one stack share their weight: it is kept here only where it is another one
         self._weight2 = None if self.whole else weight2
+        self._set_image(image, weight2)
+        self.weight_sum = float(weight2.sum())
+        self.n_pixels = int(np.count_nonzero(weight2))
+        self.variance_sum = float(np.vdot(weight2, self.variance))
+
+    def _set_image(self, image: Array, weight2: Array) -> None:
+        self.image = image
         weighted = weight2 * image
         #: complex conjugate of the half spectrum of w^2 T
         self.spectrum = scipy.fft.rfft2(weighted, workers=1).conj()
         self.energy = float(np.vdot(weighted, image))
-        self.weight_sum = float(weight2.sum())
-        self.n_pixels = int(np.count_nonzero(weight2))
-        self.variance_sum = float(np.vdot(weight2, self.variance))
+
+    @cached_property
+    def repaired(self) -> PsfFrame:
+        """The frame with pixels of unknown variance filled, so that they lead no fit astray."""
+        if self.known is None:
+            return self
+        frame = copy.copy(self)
+        frame.__dict__.pop("moments", None)
+        image = fill_bad_pixels(self.image, ~self.known, box=3)
+        frame._set_image(image, self.weight2(np.asarray(self.weight, dtype=np.float64) ** 2))
+        return frame
 
     def weight2(self, common: Array) -> Array:
         """Return w^2 (ny, nx), `common` unless pixels of this image are left out."""

@@ -39,8 +39,9 @@ class References:
 
     Attributes
     ----------
-    images : ndarray
-        Repaired: every pixel is finite.
+    images : ndarray of float32
+        Repaired: every pixel is finite. Single precision as in the files; every fit and shift
+        is in double precision.
     errors : ndarray
         Their one-sigma errors.
     flags : ndarray of uint32
@@ -49,7 +50,7 @@ class References:
         False where `images` were repaired.
     """
 
-    images: NDArray[np.float64]
+    images: NDArray[np.float32]
     errors: NDArray[np.float32]
     flags: NDArray[np.uint32]
     good: NDArray[np.bool_]

@@ -135,7 +135,8 @@ def subtraction_errors(
     basis : KlBasis
         From :func:`webbalign.core.klip.fit_basis`.
     subtraction : Subtraction
-        All integrations of the exposure (:func:`webbalign.core.klip.stack_subtractions`).
+        All integrations of the exposure (:func:`webbalign.core.klip.stack_subtractions`). Of the
+        model only the mean over the first axis is used, so that (1, ny, nx) is enough.
     variances : ndarray, shape (nints, ny, nx)
         Variances of the targets, before subtraction.
     reference_variances : ndarray, shape (nrefs, ny, nx), optional
@@ -200,7 +201,8 @@ def subtraction_errors(
         [
             _left_out_map(swept, shape, n_groups),
             _pinned_map(
-                np.where(basis.good, starlight, 0.0),
+                # with references of their own, integrations may lack different pixels
+                np.where(basis.good & np.isfinite(starlight), starlight, 0.0),
                 swept.reference_noise.reshape(shape),
                 basis.good,
             ),
@@ -225,7 +227,7 @@ def _with_starlight(
     residual = subtraction.residual.reshape(filtered.shape)
     count = used.sum(axis=0)
     total = np.maximum(count, 1)
-    mean = np.sum(residual, axis=0, where=used) / total
+    mean = np.sum(residual, axis=0, where=used, dtype=np.float64) / total
     noise = filtered.sum(axis=0) / total
     rings = make_rings(shape, centre, count > 0)
 

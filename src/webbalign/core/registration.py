@@ -23,6 +23,7 @@ from webbalign.core._shift_noise import ScienceNoise, sandwich, score_of_mask
 from webbalign.core._shift_objective import CellInterpolant, SquaredImage, cross_sum
 from webbalign.core._shift_peak import Peak, best_whole_shift, climb
 from webbalign.core._weighted_fit import weighted_fit
+from webbalign.core.cubes import fill_bad_pixels
 from webbalign.core.errors import InputError
 from webbalign.core.fourier import DEFAULT_PADDING, Shifter
 from webbalign.core.options import Options, opt
@@ -162,7 +163,8 @@ class Registrar:
         :class:`PsfFrame`.
     fit_weighting : {'mask', 'mask_and_errors'}, optional
         Weights of the fit: `weight` alone, or also the errors of both images,
-        ``w / sqrt(v_T + b^2 v_S,d)``, which reaches the Cramer-Rao bound.
+        ``w / sqrt(v_T + b^2 v_S,d)``, which reaches the Cramer-Rao bound if w is 0 or 1 (a
+        weight that falls off smoothly throws information away).
     name : str, optional
         The file, for errors.
 
@@ -176,7 +178,8 @@ class Registrar:
     With the mask as weight the estimator is that of the calwebb_coron3 documents. S being noisy
     too, its flux ratio is low by a factor of about 1 + sum(w^2 v_S) / sum(w^2 S^2) (errors in
     variables), and where v_S varies under a weight that does so too, the shift is off as well; both
-    vanish as the square of the noise. :attr:`ShiftFit.bias` is what is to be expected.
+    vanish as the square of the noise. :attr:`ShiftFit.bias` is what is to be expected; it and the
+    covariance hold while that factor is below about 1.1.
 
     The covariance is H^-1 B H^-1: H is half the second derivative of the sum of squares at the
     solution, B the variance of half its first derivative. With mu the common image without its
@@ -184,9 +187,8 @@ class Registrar:
 
     - sum(w^4 v_T J J^T), by the noise of the PSF image;
     - b^2 sum(w^4 v_S,d J J^T), by that of the science image, v_S,d being its variance moved to the
-      PSF frame
-      (:func:`~webbalign.core.fourier.shift_variance`) in place of the exact adjoint, from which it
-      differs where w or v_S change within a pixel;
+      PSF frame (:func:`~webbalign.core.fourier.shift_variance`) in place of the exact adjoint, from
+      which it differs where w or v_S change within a pixel;
     - sum(w^4 v_T v_S,d) times (b^2 pi^2/3, b^2 pi^2/3, 1), by their product.
 
     Without variances both images are taken to have white noise, equal after scaling, as strong as
@@ -216,6 +218,8 @@ class Registrar:
             raise InputError(name, found, "filled pixels")
         self._variance, self._known = checked_variance(variance, self._image, name)
         self._has_variance = variance is not None
+        if fit_weighting == "mask_and_errors" and self._known is not None:
+            self._image = fill_bad_pixels(self._image, ~self._known, box=3, name=name)
         self._fit_weighting = fit_weighting
         self._shape = (self._image.shape[0], self._image.shape[1])
         self._limit = min(MAX_SHIFT, (min(self._shape) - 1) // 2)
@@ -252,7 +256,7 @@ class Registrar:
             raise ValueError("the PSF frame was prepared under another weight")
         if frame.has_variance != self._has_variance:
             raise ValueError("give the variance of both images or of neither")
-        return self._fit(frame)
+        return self._fit(frame if self._fit_weighting == "mask" else frame.repaired)
 
     def _fit(self, psf: PsfFrame) -> ShiftFit:
         cross = cross_sum(psf.spectrum, self._spectrum, self._shape)

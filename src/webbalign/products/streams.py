@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -144,10 +145,11 @@ class QuadWriter:
             array = values[name]
             if array.shape != self.shape[1:]:
                 raise ValueError(f"{name} has shape {array.shape}, the product {self.shape[1:]}")
-            if name == "DQ":
-                array = (array.astype(np.uint32, copy=False) ^ _DQ_ZERO).view(np.int32)
             self._file.seek(self._offsets[name] + index * count * dtype.itemsize)
-            array.astype(dtype).tofile(self._file)
+            for image in array:  # converted one by one: a set may have hundreds of MB
+                if name == "DQ":
+                    image = (image.astype(np.uint32, copy=False) ^ _DQ_ZERO).view(np.int32)
+                image.astype(dtype).tofile(self._file)
 
     def finish(self, table: np.ndarray | None = None) -> StreamedQuadModel:
         """Complete the file and return a lazily opened model of it.
@@ -309,9 +311,15 @@ class StreamedQuadModel(LazyQuadModel):
                     raise InputError(self._path, f"{name} has BITPIX {bitpix}", "32 bits")
                 file.seek(offset + index * count * dtype.itemsize)
                 raw = np.fromfile(file, dtype, count)
-                arrays[name] = raw.astype(dtype.newbyteorder("=")).reshape(self._shape[1:])
+                # in place: a second copy of a set may have hundreds of MB
+                if sys.byteorder == "little":
+                    raw.byteswap(inplace=True)
+                raw = raw.view(dtype.newbyteorder("="))
+                arrays[name] = raw.reshape(self._shape[1:])
         if arrays["DQ"].dtype != np.uint32:
-            arrays["DQ"] = arrays["DQ"].view(np.uint32) ^ _DQ_ZERO
+            flags = arrays["DQ"].view(np.uint32)
+            flags ^= _DQ_ZERO
+            arrays["DQ"] = flags
         return AlignedSlice(arrays["SCI"], arrays["ERR"], arrays["DQ"])
 
     def save(self, path: str | Path, dir_path: str | None = None, *args: Any, **kwargs: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,8 +76,7 @@ class AlignRefsStep(WebbStep):
         if mask is None:
             return self._unaligned(stack)
         references = self._references(stack)
-        frames = self._frames(science)
-        fits = self._fit(frames, references, mask.weight, options)
+        fits = self._fit(science, references, mask.weight)
         table = shift_table(fits, self._frame_numbers(science))
         self._report(fits, science)
         if options.hand_on_repaired and self.parent is not None:
@@ -145,31 +144,36 @@ class AlignRefsStep(WebbStep):
 
     def _references(self, stack: CubeModel) -> References:
         images, errors, good = self._repaired(stack)
-        return References(images, errors, stack.dq, good)
+        return References(images.astype(np.float32), errors, stack.dq, good)
 
-    def _frames(self, science: CubeModel) -> list[Frame]:
-        """Return the science images that the references are aligned to."""
-        part = slice(0, 1) if self.options.align_to == "first" else slice(None)
-        images, errors, good = self._repaired(science, part)
-        variances = np.square(np.nan_to_num(errors), dtype=np.float64)
-        if self.options.align_to != "mean":
-            return [Frame(*frame) for frame in zip(images, variances, good, strict=True)]
-        n = len(images)
-        return [Frame(images.mean(axis=0), variances.sum(axis=0) / n**2, good.any(axis=0))]
+    def _frames(self, science: CubeModel) -> Iterator[list[Frame]]:
+        """Yield, a block at a time, the science images that the references are aligned to."""
+        n = len(science.data)
+        if self.options.align_to == "mean":
+            images, errors, good = self._repaired(science)
+            variances = np.square(np.nan_to_num(errors), dtype=np.float64)
+            yield [Frame(images.mean(axis=0), variances.sum(axis=0) / n**2, good.all(axis=0))]
+            return
+        if self.options.align_to == "first":
+            n = 1
+        for start in range(0, n, BLOCK):
+            part = slice(start, min(start + BLOCK, n))
+            images, errors, good = self._repaired(science, part)
+            variances = np.square(np.nan_to_num(errors), dtype=np.float64)
+            yield [Frame(*frame) for frame in zip(images, variances, good, strict=True)]
 
     def _frame_numbers(self, science: CubeModel) -> Sequence[int]:
         to = self.options.align_to
         return range(len(science.data)) if to == "each" else [0 if to == "first" else -1]
 
     def _fit(
-        self, frames: list[Frame], references: References, weight: np.ndarray, options: AlignRefs
+        self, science: CubeModel, references: References, weight: np.ndarray
     ) -> list[list[ShiftFit]]:
-        fit = partial(fit_frames, references=references, weight=weight, options=options)
-        blocks = [frames[i : i + BLOCK] for i in range(0, len(frames), BLOCK)]
+        fit = partial(fit_frames, references=references, weight=weight, options=self.options)
         progress = self.runtime.progress
-        progress.start("align: fit", len(frames))
+        progress.start("align: fit", len(self._frame_numbers(science)))
         fits: list[list[ShiftFit]] = []
-        for part in self.runtime.map(fit, blocks):
+        for part in self.runtime.map(fit, self._frames(science)):
             fits += part
             progress.advance(len(part))
         progress.done()
@@ -226,6 +230,7 @@ class AlignRefsStep(WebbStep):
         shift = partial(_shift, references, options=self.options)
         if not self.options.save_psfalign:
             computed = ComputedQuad(stack, shape, lambda i: shift(fits[i]))
+            _copy_origin(stack, computed)
             models.add_extension(computed, "SHIFTS", table)
             self._describe(computed, mask)
             return computed

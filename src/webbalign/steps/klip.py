@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,19 +54,15 @@ class KlipStep(WebbStep):
         InputError
             If target and references do not fit each other.
         """
-        options = self.options
         science = self.open_input(target)
         aligned = open_aligned(self._path(references))
         _check(science, aligned)
-        self.psf_model = None
         good = self._good_pixels(science)
         flags = _ReferenceFlags(good.shape[1:])
-        subtraction, basis, first = self._subtract(science, aligned, good, flags)
-        errors = self._errors(science, subtraction, basis, first, aligned)
-        if options.save_psf_model:
-            self.psf_model = _psf_model(science, subtraction)
-            self._save_psf_model()
-        self._store(science, subtraction, errors, flags)
+        work = self._subtract(science, aligned, good, flags)
+        errors = self._errors(science, work, aligned)
+        self._store(science, errors, flags)
+        self._save_psf_model()
         return science
 
     @staticmethod
@@ -92,23 +87,30 @@ class KlipStep(WebbStep):
 
     def _subtract(
         self, science: CubeModel, aligned: Any, good: np.ndarray, flags: _ReferenceFlags
-    ) -> tuple[Subtraction, KlBasis, AlignedSlice]:
-        """Subtract integration by integration; the basis is made anew only with new references."""
+    ) -> _Work:
+        """Subtract integration by integration; the basis is made anew only with new references.
+
+        The residuals take the place of the science images, and what belongs to one set of
+        references is released before the next is read: a set may have a GB.
+        """
         field = good.any(axis=0)
         progress = self.runtime.progress
         progress.start("klip", len(science.data))
-        parts: list[Subtraction] = []
-        for i, part in enumerate(_references(aligned, len(science.data))):
-            if part is not None:
+        work, basis, part = _Work(science, self.options.save_psf_model), None, None
+        for i in range(len(science.data)):
+            if basis is None or len(aligned.shape) == 4:
+                basis = None
+                part = _references(aligned, i)
                 flags.add(part.dq)
                 bad = self._bad_references(part)
                 basis = fit_basis(part.data, klip=self.options, good=field, bad=bad)
-                if not parts:
-                    first, first_basis = part, basis
-            parts.append(subtract(basis, science.data[i], good=good[i]))
+                work.keep_first(basis, part)
+                part = bad = None
+            work.add(i, subtract(basis, science.data[i], good=good[i]))
             progress.advance()
         progress.done()
-        return stack_subtractions(parts), first_basis, first
+        self.psf_model = work.psf_model
+        return work
 
     def _bad_references(self, part: AlignedSlice) -> np.ndarray | None:
         if self.options.bad_pixels == "keep":
@@ -117,39 +119,31 @@ class KlipStep(WebbStep):
         return bad
 
     def _errors(
-        self,
-        science: CubeModel,
-        subtraction: Subtraction,
-        basis: KlBasis,
-        first: AlignedSlice,
-        aligned: JwstDataModel,
+        self, science: CubeModel, work: _Work, aligned: JwstDataModel
     ) -> SubtractionErrors:
-        variance = models.variance(science)
+        variance = np.where(science.err >= 0, science.err**2, np.float32(np.nan))
         # the flat field is the same in all integrations: its error is a common one
         flat = np.zeros(science.shape[1:])
         if models.has_variance(science, "var_flat") and self.options.err_method == "full":
-            variance = np.maximum(variance - science.var_flat, 0.0)
+            variance -= science.var_flat
+            np.maximum(variance, 0.0, out=variance)
             flat = np.nan_to_num(models.mean_over_integrations(science.var_flat))
         errors = subtraction_errors(
-            basis,
-            subtraction,
+            work.first_basis,
+            work.subtraction,
             variance,
-            np.square(first.err, dtype=np.float64),
+            np.square(work.first_err),
             klip=self.options,
-            groups=exposure_of_references(aligned, len(first.data)),
+            groups=exposure_of_references(aligned, len(work.first_err)),
             centre=self.centre(science, science.shape),
         )
         return replace(errors, common=errors.common + flat)
 
     def _store(
-        self,
-        science: CubeModel,
-        subtraction: Subtraction,
-        errors: SubtractionErrors,
-        flags: _ReferenceFlags,
+        self, science: CubeModel, errors: SubtractionErrors, flags: _ReferenceFlags
     ) -> None:
-        science.data = subtraction.residual.astype(np.float32)
-        science.err = np.sqrt(errors.independent + errors.common).astype(np.float32)
+        for i, independent in enumerate(errors.independent):
+            science.err[i] = np.sqrt(independent + errors.common)
         if self.options.bad_pixels != "keep":
             science.dq |= flags.flags
             science.dq[~np.isfinite(science.data)] |= np.uint32(models.DO_NOT_USE)
@@ -157,8 +151,10 @@ class KlipStep(WebbStep):
         if science.meta.wcs is not None:
             update_fits_header_wcs(science)
         self.record(science, "klip")
-        median = np.nanmedian(np.sqrt(errors.common)) if np.isfinite(errors.common).any() else np.nan
-        log.info("klip: median common error %.3g %s", median, science.meta.bunit_data or "")
+        known = errors.common[np.isfinite(errors.common)]
+        if known.size:
+            unit = science.meta.bunit_data or ""
+            log.info("klip: median common error %.3g %s", np.sqrt(np.median(known)), unit)
 
     def _save_psf_model(self) -> None:
         if self.parent is None and self.psf_model is not None:
@@ -166,15 +162,45 @@ class KlipStep(WebbStep):
             self.save_product(self.psf_model, Path(path))
 
 
-def _references(aligned: Any, nints: int) -> Iterator[AlignedSlice | None]:
-    """Yield the references of each integration, None where those of the last one serve again."""
+class _Work:
+    """What is collected while the integrations are subtracted one after the other."""
+
+    def __init__(self, science: CubeModel, keep_model: bool) -> None:
+        self._science = science
+        self._parts: list[Subtraction] = []
+        self._starlight = np.zeros(science.shape[1:])
+        self.psf_model: CubeModel | None = None
+        if keep_model:
+            nothing = np.zeros(science.shape, np.float32)
+            self.psf_model = models.new_cube(science, nothing, nothing.copy(), science.dq.copy())
+
+    def keep_first(self, basis: KlBasis, part: AlignedSlice) -> None:
+        """Keep what the errors are computed from: the first set of references."""
+        if not self._parts:
+            self.first_basis, self.first_err = basis, part.err
+
+    def add(self, index: int, part: Subtraction) -> None:
+        """Take in one integration: its residual replaces its image."""
+        self._science.data[index] = part.residual[0]
+        self._starlight += part.model[0]
+        if self.psf_model is not None:
+            self.psf_model.data[index] = part.model[0] + part.offsets[0]
+        nothing = np.zeros((1, 0, 0))
+        self._parts.append(replace(part, residual=nothing, model=nothing))
+
+    @property
+    def subtraction(self) -> Subtraction:
+        """All integrations; of the starlight only the mean."""
+        whole = stack_subtractions(self._parts)
+        mean = self._starlight / len(self._parts)
+        return replace(whole, residual=self._science.data, model=mean[None])
+
+
+def _references(aligned: Any, index: int) -> AlignedSlice:
     if len(aligned.shape) == 4:
-        for i in range(nints):
-            yield aligned.part(i)
-        return
-    yield AlignedSlice(aligned.data, aligned.err, aligned.dq)
-    for _ in range(nints - 1):
-        yield None
+        part: AlignedSlice = aligned.part(index)
+        return part
+    return AlignedSlice(aligned.data, aligned.err, aligned.dq)
 
 
 class _ReferenceFlags:
@@ -199,12 +225,6 @@ class _ReferenceFlags:
         kept = self._union & np.uint32(0xFFFFFFFF ^ models.DO_NOT_USE)
         kept[self._none_good] |= np.uint32(models.DO_NOT_USE)
         return kept
-
-
-def _psf_model(science: CubeModel, subtraction: Subtraction) -> CubeModel:
-    """Return the starlight that was subtracted, constant included, as a cube."""
-    model = subtraction.model + subtraction.offsets[:, None, None]
-    return models.new_cube(science, model, np.zeros_like(model), science.dq.copy())
 
 
 def _check(science: CubeModel, aligned: Any) -> None:
