@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from webbalign.core.alignment import Frame, References, fit_frames
+from webbalign.core.alignment import Frame, PsfFrames, References, fit_frames
 from webbalign.core.registration import AlignRefs, FitStatus
 from webbalign.simulate.scenes import shifted_pairs
 
@@ -27,7 +27,8 @@ WEIGHT = np.ones((64, 64))
 @pytest.mark.parametrize("weighting", ["mask", "mask_and_errors"])
 def test_every_pair_is_fitted(pairs, weighting):
     options = AlignRefs(fit_weighting=weighting)
-    fits = fit_frames([frame(pairs), frame(pairs)], references(pairs), WEIGHT, options)
+    psfs = PsfFrames(references(pairs), WEIGHT, options)
+    fits = fit_frames([frame(pairs), frame(pairs)], psfs)
     assert [len(of_frame) for of_frame in fits] == [3, 3]
     for fit, (dx, dy) in zip(fits[0], pairs.shifts, strict=True):
         assert fit.status is FitStatus.OK
@@ -38,7 +39,7 @@ def test_every_pair_is_fitted(pairs, weighting):
 def test_shifted_references_lie_on_the_science_image(pairs):
     options = AlignRefs(shift_padding=0)
     stack = references(pairs)
-    (fits,) = fit_frames([frame(pairs)], stack, WEIGHT, options)
+    (fits,) = fit_frames([frame(pairs)], PsfFrames(stack, WEIGHT, options))
     data, err, flags = stack.shifted(fits, options)
     ratio = fits[1].flux_ratio
     noise = np.sqrt(err[1].astype(float) ** 2 + ratio**2 * pairs.science_variance)
@@ -51,7 +52,7 @@ def test_a_reference_that_was_not_fitted_stays_in_place(pairs):
     stack = references(pairs)
     stack.images[2] = np.random.default_rng(0).normal(size=(64, 64))
     stack.errors[2] = 1
-    (fits,) = fit_frames([frame(pairs)], stack, WEIGHT, AlignRefs())
+    (fits,) = fit_frames([frame(pairs)], PsfFrames(stack, WEIGHT, AlignRefs()))
     assert fits[2].status is not FitStatus.OK
     data, _, _ = stack.shifted(fits, AlignRefs(shift_padding=0))
     np.testing.assert_allclose(data[2], stack.images[2], atol=1e-6)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from webbalign.core.fourier import Shifter, shift_error, shift_flags
 from webbalign.core.registration import AlignRefs, FitStatus, PsfFrame, Registrar, ShiftFit
 
-__all__ = ["Frame", "References", "fit_frames"]
+__all__ = ["Frame", "PsfFrames", "References", "fit_frames"]
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,28 @@ class References:
         Data-quality flags.
     good : ndarray of bool
         False where `images` were repaired.
+    keep_spectra : bool
+        Whether the spectrum of each image is kept for further shifts (a MB each at 320 x 320).
     """
 
     images: NDArray[np.float32]
     errors: NDArray[np.float32]
     flags: NDArray[np.uint32]
     good: NDArray[np.bool_]
+    keep_spectra: bool = False
+    _shifters: dict[tuple[int, int], Shifter] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def _shifter(self, index: int, padding: int) -> Shifter:
+        known = self._shifters.get((index, padding))
+        shifter = known or Shifter(self.images[index], padding=padding)
+        if self.keep_spectra:
+            self._shifters[index, padding] = shifter
+        return shifter
 
     def shifted(
         self, fits: Sequence[ShiftFit], options: AlignRefs
@@ -75,7 +88,7 @@ class References:
         flags = np.empty(shape, np.uint32)
         for k, fit in enumerate(fits):
             dx, dy = (-fit.dx, -fit.dy) if fit.status is FitStatus.OK else (0.0, 0.0)
-            data[k] = Shifter(self.images[k], padding=options.shift_padding).shifted(dx, dy)
+            data[k] = self._shifter(k, options.shift_padding).shifted(dx, dy)
             err[k] = shift_error(
                 self.errors[k], dx, dy, how=options.err_shift, padding=options.shift_padding
             )
@@ -83,12 +96,54 @@ class References:
         return data, err, flags
 
 
-def fit_frames(
-    frames: Sequence[Frame],
-    references: References,
-    weight: NDArray[np.float64],
-    options: AlignRefs,
-) -> list[list[ShiftFit]]:
+class PsfFrames:
+    """The references prepared for fits under one weight, each when it is first asked for.
+
+    Parameters
+    ----------
+    references : References
+    weight : ndarray, shape (ny, nx)
+        1 = full use, 0 = ignored.
+    options : AlignRefs
+    keep : bool
+        Whether they are kept (4 MB each at 320 x 320) for the next exposure.
+    """
+
+    def __init__(
+        self,
+        references: References,
+        weight: NDArray[np.float64],
+        options: AlignRefs,
+        *,
+        keep: bool = False,
+    ) -> None:
+        self.references, self.weight, self.options = references, weight, options
+        self._keep = keep
+        self._frames: dict[int, PsfFrame] = {}
+
+    def __iter__(self) -> Iterator[PsfFrame]:
+        for index in range(len(self.references)):
+            frame = self._frames.get(index) or self._prepare(index)
+            if self._keep:
+                self._frames[index] = frame
+            yield frame
+
+    def _prepare(self, index: int) -> PsfFrame:
+        stack = self.references
+        variance = np.square(stack.errors[index], dtype=np.float64)
+        known = _known(variance, stack.good[index], self.options)
+        return PsfFrame(stack.images[index], self.weight, known)
+
+
+def _known(
+    variance: NDArray[np.float64], good: NDArray[np.bool_], options: AlignRefs
+) -> NDArray[np.float64]:
+    # a repaired pixel carries no information: with errors at hand it gets no weight
+    by_errors = options.fit_weighting == "mask_and_errors"
+    return np.where(good, variance, np.inf) if by_errors else variance
+
+
+def fit_frames(frames: Sequence[Frame], psfs: PsfFrames) -> list[list[ShiftFit]]:
     """Fit shift and flux ratio of every reference relative to several science images.
 
     Parameters
@@ -96,38 +151,25 @@ def fit_frames(
     frames : sequence of Frame
         A few of them: what is prepared for a frame takes ten times its memory, and what is
         prepared for a reference serves all frames.
-    references : References
-    weight : ndarray, shape (ny, nx)
-        1 = full use, 0 = ignored.
-    options : AlignRefs
+    psfs : PsfFrames
 
     Returns
     -------
     list of list of ShiftFit
         For each frame one fit per reference.
     """
-    by_errors = options.fit_weighting == "mask_and_errors"
+    options = psfs.options
     registrars = [
         Registrar(
             frame.image,
-            # a repaired pixel carries no information: with errors at hand it gets no weight
-            weight * frame.good if by_errors else weight,
-            frame.variance,
+            psfs.weight,
+            _known(frame.variance, frame.good, options),
             fit_weighting=options.fit_weighting,
         )
         for frame in frames
     ]
     fits: list[list[ShiftFit]] = [[] for _ in frames]
-    for image, error, good in zip(
-        references.images, references.errors, references.good, strict=True
-    ):
-        variance = np.square(error, dtype=np.float64)
-        if by_errors:
-            variance[~good] = np.inf
-            for registrar, of_frame in zip(registrars, fits, strict=True):
-                of_frame.append(registrar.fit(image, variance))
-        else:
-            psf = PsfFrame(image, weight, variance)
-            for registrar, of_frame in zip(registrars, fits, strict=True):
-                of_frame.append(registrar.fit(psf))
+    for psf in psfs:
+        for registrar, of_frame in zip(registrars, fits, strict=True):
+            of_frame.append(registrar.fit(psf))
     return fits

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
-from webbalign.core.alignment import Frame, References, fit_frames
+from webbalign.core.alignment import Frame, PsfFrames, References, fit_frames
 from webbalign.core.cubes import fill_bad_pixels
 from webbalign.core.errors import InputError
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Science images that are fitted together: they share what is prepared for a reference.
 BLOCK = 8
+# Prepared references that are kept from one exposure to the next.
+MOST_KEPT = 50
 
 
 class AlignRefsStep(WebbStep):
@@ -46,6 +48,8 @@ class AlignRefsStep(WebbStep):
     }  # fmt: skip
     # where a 4-D product is going to lie; a pipeline sets it
     destination: Path | None = None
+    # what was prepared for the exposure before: (stack, options, prepared references)
+    _prepared: tuple[CubeModel, AlignRefs, PsfFrames] | None = None
 
     def process(self, target: str | CubeModel, psf: str | CubeModel) -> JwstDataModel:
         """Align references.
@@ -75,8 +79,9 @@ class AlignRefsStep(WebbStep):
         mask = self._find_mask(science)
         if mask is None:
             return self._unaligned(stack)
-        references = self._references(stack)
-        fits = self._fit(science, references, mask.weight)
+        psfs = self._psf_frames(stack, mask.weight)
+        references = psfs.references
+        fits = self._fit(science, psfs)
         table = shift_table(fits, self._frame_numbers(science))
         self._report(fits, science)
         if options.hand_on_repaired and self.parent is not None:
@@ -142,9 +147,24 @@ class AlignRefsStep(WebbStep):
             return images, err, ~bad
         return images, self._repair(err, bad | ~np.isfinite(err), outside, name), ~bad
 
-    def _references(self, stack: CubeModel) -> References:
-        images, errors, good = self._repaired(stack)
-        return References(images.astype(np.float32), errors, stack.dq, good)
+    def _psf_frames(self, stack: CubeModel, weight: np.ndarray) -> PsfFrames:
+        """Prepare the references, or take those of the exposure before if they are the same."""
+        known = self._prepared
+        if known is not None and known[0] is stack and known[1] == self.options:
+            if np.array_equal(known[2].weight, weight):
+                return known[2]
+            references = known[2].references
+        else:
+            images, errors, good = self._repaired(stack)
+            several = self.options.align_to == "each"
+            references = References(
+                images.astype(np.float32), errors, stack.dq, good, keep_spectra=several
+            )
+        keep = self.options.align_to != "each" and len(references) <= MOST_KEPT
+        psfs = PsfFrames(references, weight, self.options, keep=keep)
+        if self.parent is not None:
+            self._prepared = (stack, self.options, psfs)
+        return psfs
 
     def _frames(self, science: CubeModel) -> Iterator[list[Frame]]:
         """Yield, a block at a time, the science images that the references are aligned to."""
@@ -166,10 +186,8 @@ class AlignRefsStep(WebbStep):
         to = self.options.align_to
         return range(len(science.data)) if to == "each" else [0 if to == "first" else -1]
 
-    def _fit(
-        self, science: CubeModel, references: References, weight: np.ndarray
-    ) -> list[list[ShiftFit]]:
-        fit = partial(fit_frames, references=references, weight=weight, options=self.options)
+    def _fit(self, science: CubeModel, psfs: PsfFrames) -> list[list[ShiftFit]]:
+        fit = partial(fit_frames, psfs=psfs)
         progress = self.runtime.progress
         progress.start("align: fit", len(self._frame_numbers(science)))
         fits: list[list[ShiftFit]] = []
