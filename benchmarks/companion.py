@@ -122,7 +122,8 @@ def main() -> bool:
         "residuals of that fit. Whether that PSF itself lies where the FITS header of the i2d has "
         "the sky position put in is the second row of each case: centre of a Gaussian fitted to "
         "it (which the asymmetry of the PSF moves as well: at PA 70 the companion of MIRI lies by "
-        "a boundary of the phase mask). Flux lost: 1 - fitted flux / flux put in, as the coronagraph "
+        "a boundary of the phase mask). Flux lost: 1 - fitted flux / flux put in, as the "
+        "coronagraph "
         "passes it; negative: starlight that was left came on top. "
         "Default sequences: 2 rolls of 20 integrations, 9 reference dithers of 4."
     )

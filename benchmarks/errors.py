@@ -140,7 +140,7 @@ def main() -> bool:
         "is put to every ring. Truth: the noiseless companion (contrast 1e-4 at 0.8 arcsec, seen "
         "through the coronagraph) less its mean, nothing else; in the i2d that image drizzled "
         "likewise. Mean of n integrations: its variance is the mean of (ERR^2 - VAR_COMMON)/n + "
-        "VAR_COMMON. The sums over blocks also feel what correlates neighbours other than drizzling: "
+        "VAR_COMMON. The sums over blocks also feel what correlates neighbours beside drizzling: "
         "speckles are larger than a pixel; the row of psfsub, where nothing was drizzled, has that "
         "alone. Default sequences: 2 rolls of 20 integrations, 9 reference dithers of 4, "
         "a drift of the wavefront of 3 nm between science and reference star."

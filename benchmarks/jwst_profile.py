@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import common  # isort: skip  (sets the number of threads)
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +80,18 @@ def products(report: Report, quick: bool) -> None:
                     if suffix in ("psfalign", "psfsub"):
                         name += f" {int(path.name[7:10])}"
                     rows.append(compare(ours / path.name, path, name, report, label))
-    heads = ["set", "product", "SCI: rms difference / rms", "NaN differ", "ERR: rms difference / rms",
-             "NaN differ", "DQ: part that differs"]  # fmt: skip
+    heads = ["set", "product"]
+    for extension in ("SCI", "ERR"):
+        heads += [f"{extension}: rms difference / rms", "NaN differ"]
+    heads.append("DQ: part that differs")
     report.table(heads, rows)
     report.note(
-        f"The criterion is put to the largest difference of any pixel. Sets: 2 science exposures of "
-        f"{size['nints']} integrations, {size['ref_dithers']} reference exposures of 2. jwst's fit is "
-        "fed float64; as shipped it works in float32 and leaves every shift at 0. The DQ of jwst's "
-        "psfalign is zero everywhere, ours carries the flags along; jwst has none in i2d."
+        "The criterion is put to the largest difference of any pixel, the table has the rms. Sets: "
+        f"2 science exposures of {size['nints']} integrations, {size['ref_dithers']} reference "
+        "exposures of 2. jwst's fit is fed float64; as shipped it works in float32 and leaves "
+        "every shift at 0. psfalign is stored in float32: where both differ by its last digit at "
+        "the brightest pixels, psfsub differs by some 1e-4 of its (300 times smaller) rms. The DQ "
+        "of jwst's psfalign is zero everywhere, ours carries the flags; jwst has none in i2d."
     )
 
 
@@ -106,10 +111,10 @@ def disk(report: Report) -> None:
         f"{DISK[0]} +- {DISK[1]} deg",
     )  # fmt: skip
     report.note(
-        f"AU Mic: default options but `combine_on star`. In strips of {WIDTH} arcsec through the star, "
-        f"from {RADII[0]} to {RADII[-1]} arcsec, the mean brightness (each pixel over its error, in "
-        "rings) is greatest at this angle; the error is that of leaving out one ring after the other "
-        f"(jackknife). The two sides alone: {sides[0]:.2f} and {sides[1]:.2f} deg."
+        f"AU Mic: default options but `combine_on star`. In strips of {WIDTH} arcsec through the "
+        f"star, from {RADII[0]} to {RADII[-1]} arcsec, the mean brightness (of each pixel over the "
+        "scatter in its ring) is greatest at this angle; the error is that of leaving out one ring "
+        f"after the other (jackknife). The two sides alone: {sides[0]:.2f} and {sides[1]:.2f} deg."
     )
 
 
@@ -141,7 +146,7 @@ def position_angle(path: Path, ra: float, dec: float):
     profiles = np.array(
         [
             [ring_profile(image, radius, angle, trial + side, low, high) for side in (0, np.pi)]
-            for low, high in zip(RADII[:-1], RADII[1:], strict=True)
+            for low, high in pairwise(RADII)
         ]
     )  # fmt: skip  (rings, sides, angles)
     best = peak(trial, profiles.sum(axis=(0, 1)))

@@ -55,7 +55,7 @@ def fits(settings, pairs, output):
     arrays = np.load(pairs)
     weights = arrays["weight"]
     found, seconds = [], []
-    for i, (science, psf) in enumerate(zip(arrays["science"], arrays["psf"])):
+    for i, (science, psf) in enumerate(zip(arrays["science"], arrays["psf"], strict=True)):
         weight = weights if weights.ndim == 2 else weights[i]
         for _ in range(settings.get("repeat", 1)):
             start = time.perf_counter()
@@ -89,7 +89,7 @@ def next_steps(settings, output):
         return KlipStep.call(settings["repaired"], settings["psfalign"])
 
     def resample():
-        return ResampleStep.call([split(name) for name in settings["psfsub"]][0])
+        return ResampleStep.call(split(settings["psfsub"]))
 
     def split(name):
         from jwst.datamodels import ModelLibrary

@@ -53,9 +53,9 @@ def main() -> bool:
     report.table(heads, rows)
     report.note(
         "`webbalign coron3` in a process of its own, NIRCam 320 x 320; peak resident memory is the "
-        "ru_maxrss of the operating system, memory-mapped pages and imports included. The criterion "
-        f"names no number for growth: up to {GROWTH:.0f} MB over a fourfold number of integrations is "
-        "called none here."
+        "ru_maxrss of the operating system, memory-mapped pages and imports included. The "
+        f"criterion names no number for growth: up to {GROWTH:.0f} MB over a fourfold number of "
+        "integrations is called none here."
     )
     return report.write()
 

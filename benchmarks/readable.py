@@ -119,7 +119,7 @@ def next_steps(report: Report, label: str, folder: Path, mask: Path) -> None:
         return
     crfints = sorted(folder.glob("*_crfints.fits"))
     psf = [str(path) for path in crfints if fits.getval(path, "IS_PSF")]
-    science = [path for path in crfints if str(path) not in psf][0]
+    science = next(path for path in crfints if str(path) not in psf)
     root = science.name.removesuffix("_crfints.fits")
     # jwst's klip cannot take NaN: it gets the exposure as its own align_refs would hand it on
     repaired = folder.parent / "repaired_crfints.fits"
@@ -128,7 +128,7 @@ def next_steps(report: Report, label: str, folder: Path, mask: Path) -> None:
         "next_steps", folder, crfints=str(science), psf_crfints=psf, mask=str(mask),
         psfstack=str(common.product(folder, "psfstack")), repaired=str(repaired),
         psfalign=str(folder / f"{root}_psfalign.fits"),
-        psfsub=[str(path) for path in sorted(folder.glob("*_psfsub.fits"))],
+        psfsub=str(folder / f"{root}_psfsub.fits"),
     )  # fmt: skip
     said = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     for step in ("stack_refs", "align_refs", "klip", "resample"):

@@ -10,7 +10,7 @@ SCRIPTS = ("alignment", "jwst_profile", "errors", "companion", "speed", "memory"
 
 
 def main() -> int:
-    """Run the scripts; the status tells whether all of them ended (not whether criteria are met)."""
+    """Run the scripts; the status tells whether all of them ended, not what they found."""
     root = Path(__file__).resolve().parents[1]
     broken = []
     for name in SCRIPTS:

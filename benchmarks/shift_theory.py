@@ -61,8 +61,8 @@ class Theory:
 
     ``mask``: H^-1 B H^-1 of the estimator. B, the variance of the first derivatives of the sum of
     squares, has the noise of the PSF image, that of the science image carried through the adjoint
-    of the shift F, and the product of both: sum(w^4 v_T (F'^2 v_S)), F' being the derivative of F and
-    its square taken element by element.
+    of the shift F, and the product of both: sum(w^4 v_T (F'^2 v_S)), F' being the derivative of F
+    and its square taken element by element.
 
     ``mask_and_errors``: the Cramer-Rao bound with the noiseless image itself unknown,
     J^T C^-1 J with C = v_T + ratio^2 F v_S F^T, solved exactly.
@@ -114,7 +114,7 @@ class Theory:
         w2, spectrum = self.weight**2, np.fft.fft2(self.v_star)
 
         def gain(x, y):
-            at = self.shift + (x * step, y * step)
+            at = self.shift + step * np.array([x, y])
             star, kernel = shifted(self.scene.star, *at), shifted(self.point, *at) ** 2
             noise = np.fft.ifft2(np.fft.fft2(kernel) * spectrum).real
             return np.sum(w2 * self.psf * star) ** 2 / np.sum(w2 * (star**2 + noise))

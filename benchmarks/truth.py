@@ -1,4 +1,4 @@
-"""What a reduction of a simulated sequence should have found: the companion, subtracted and drizzled."""
+"""What a reduction of a simulated sequence should have found: the companion alone."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 
 from webbalign.core.annuli import annular_rms, radii
@@ -18,7 +20,7 @@ def test_rms_of_noise_that_grows_outwards():
     edges = [0, 20, 50, 90]
     expected = [
         np.sqrt(np.mean((1 + distance[(distance >= a) & (distance < b)] / 10) ** 2))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in pairwise(edges)
     ]
     np.testing.assert_allclose(annular_rms(image, (99.5, 99.5), edges), expected, rtol=0.04)
 

@@ -125,7 +125,11 @@ def test_missing_unreadable_and_two_dimensional_members_are_refused(sequence, tm
     with fits.open(tmp_path / name) as hdulist:
         hdulist["SCI"].data = hdulist["SCI"].data[0]
         hdulist.writeto(tmp_path / "flat.fits")
-    cases = {"no such file": None, "not readable": b"SIMPLE  =", "_cal file": tmp_path / "flat.fits"}
+    cases = {
+        "no such file": None,
+        "not readable": b"SIMPLE  =",
+        "_cal file": tmp_path / "flat.fits",
+    }
     for message, content in cases.items():
         (tmp_path / name).unlink(missing_ok=True)
         if isinstance(content, bytes):

@@ -28,7 +28,9 @@ def parts():
     ]
 
 
-TABLE = np.array([(0, 1, 2.5, b"OK")], [("sci_int", "i4"), ("psf_int", "i4"), ("dx", "f8"), ("s", "S4")])
+TABLE = np.array(
+    [(0, 1, 2.5, b"OK")], [("sci_int", "i4"), ("psf_int", "i4"), ("dx", "f8"), ("s", "S4")]
+)
 
 
 def write(path, like, parts):
@@ -91,7 +93,10 @@ def test_an_unsaved_product_leaves_nothing(tmp_path, like, parts):
 
 
 def test_an_interrupted_product_leaves_nothing(tmp_path, like, parts):
-    with pytest.raises(KeyboardInterrupt), streams.QuadWriter(tmp_path / "x.fits", SHAPE, like) as w:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        streams.QuadWriter(tmp_path / "x.fits", SHAPE, like) as w,
+    ):
         w.write(0, parts[0])
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,10 @@ def panel(**changes):
 
 
 def test_a_picture_with_all_panels_is_written(tmp_path):
-    panels = [panel(starlight=True), panel(marks=[Mark((30.0, 35.0), "b")], compass=((0, 1), (-1, 0)))]
+    panels = [
+        panel(starlight=True),
+        panel(marks=[Mark((30.0, 35.0), "b")], compass=((0, 1), (-1, 0))),
+    ]
     path = draw_panels(tmp_path / "x.png", panels, title="title", unit="MJy/sr")
     with Image.open(path) as picture:
         assert picture.size == (700, 450)

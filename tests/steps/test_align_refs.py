@@ -18,7 +18,7 @@ def pair(science):
     """A noiseless scene, and the same moved by known shifts."""
     rng = np.random.default_rng(5)
     scene = 100 * gaussian_filter(rng.normal(size=(64, 64)), 2.0)
-    scene *= np.exp(-np.hypot(*(np.indices((64, 64)) - 31.5)) ** 2 / 100)
+    scene *= np.exp(-(np.hypot(*(np.indices((64, 64)) - 31.5)) ** 2) / 100)
     target = CubeModel(
         data=np.array([scene, shift_image(scene, 0.1, 0.2)], "f4"),
         err=np.full((2, 64, 64), 0.1, "f4"),

@@ -1,0 +1,1 @@
+"""Arrays in, arrays and frozen dataclasses out: the algorithms, which know no files."""

@@ -87,4 +87,4 @@ def _rise(distance: Floats, edge: float) -> Floats:
     """Return 0 below distance 0, 1 beyond `edge`, (1 - cos) / 2 between."""
     if edge <= 0:
         return (distance > 0).astype(np.float64)
-    return (1.0 - np.cos(np.pi * np.clip(distance, 0.0, edge) / edge)) / 2.0
+    return (1.0 - np.cos(np.pi * (np.clip(distance, 0.0, edge) / edge))) / 2.0

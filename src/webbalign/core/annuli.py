@@ -9,7 +9,7 @@ __all__ = ["annular_rms", "radii"]
 
 
 def radii(shape: tuple[int, int], centre: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the distance of each pixel from `centre` (x, y, 0-based), in pixels; shape (ny, nx)."""
+    """Return the distance (px) of each pixel from `centre` (x, y, 0-based); shape (ny, nx)."""
     y, x = np.indices(shape, dtype=np.float64)
     return np.hypot(x - centre[0], y - centre[1])
 

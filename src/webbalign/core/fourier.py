@@ -249,9 +249,7 @@ def _mirrored(image: Array, distance: NDArray[np.intp]) -> Array:
     return image[:, inside] - 2 * slope[:, None] * reach
 
 
-def shift_image(
-    image: ArrayLike, dx: float, dy: float, *, padding: int = DEFAULT_PADDING
-) -> Array:
+def shift_image(image: ArrayLike, dx: float, dy: float, *, padding: int = DEFAULT_PADDING) -> Array:
     """Return an image with its content moved by (dx, dy) px; see :class:`Shifter`."""
     return Shifter(image, padding=padding).shifted(dx, dy)
 

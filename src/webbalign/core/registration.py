@@ -145,8 +145,13 @@ class ShiftFit:
 
     @property
     def errors(self) -> Array:
-        """One-sigma errors of (dx, dy, flux_ratio)."""
-        return np.sqrt(np.diag(self.covariance))
+        """One-sigma errors of (dx, dy, flux_ratio): the scatter and the expected bias together."""
+        return np.sqrt(np.diag(self.error_matrix))
+
+    @property
+    def error_matrix(self) -> Array:
+        """Expected mean square of the errors, shape (3, 3): the covariance plus that of the bias."""
+        return self.covariance + np.outer(self.bias, self.bias)
 
 
 class Registrar:

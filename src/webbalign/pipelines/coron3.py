@@ -106,7 +106,7 @@ class Coron3Pipeline(WebbPipeline):
         """Flag and stack the PSF exposures."""
         progress = self.runtime.progress
         progress.start("flag PSF exposures", len(association.psf))
-        exposures = []
+        exposures: list[CubeModel] = []
         for path in association.psf:
             # the metadata of the stack are those of its first exposure; a hook may want all
             header = not exposures or self._has_hooks
@@ -187,15 +187,16 @@ class Coron3Pipeline(WebbPipeline):
         result.meta.asn.table_name = association.table_name
         result.meta.asn.pool_name = association.pool_name
         path = self.write(result, source_product(association.name, self.suffix or "i2d"))
-        if self.options.figure and isinstance(result, ImageModel):
-            self.written.append(self._draw(result, path.with_suffix(".png")))
+        if self.options.figure and isinstance(result, ImageModel) and self._first is not None:
+            self.written.append(self._draw(self._first, result, path.with_suffix(".png")))
         return result
 
-    def _draw(self, combined: ImageModel, path: Path) -> Path:
+    def _draw(self, first: Views, combined: ImageModel, path: Path) -> Path:
         from webbalign.reports.coron3 import draw_coron3
 
-        first = self._first
-        title = f"{self.summary.rows[0].name}: {first.average.model.meta.target.proposer_name or ''}"
+        title = (
+            f"{self.summary.rows[0].name}: {first.average.model.meta.target.proposer_name or ''}"
+        )
         drawn = draw_coron3(
             path,
             before=first.before,
@@ -210,9 +211,7 @@ class Coron3Pipeline(WebbPipeline):
 
     # The summary ---------------------------------------------------------------------------------
 
-    def _add_row(
-        self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray
-    ) -> None:
+    def _add_row(self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray) -> None:
         scale = np.sqrt(subtracted.meta.photometry.pixelarea_arcsecsq or 1.0)
         centre = self.klip.centre(subtracted, before.shape)
         edges = np.array(RINGS) / scale

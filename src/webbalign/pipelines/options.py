@@ -18,10 +18,13 @@ class Coron3Options(Options):
         True, "Draw the result (before, PSF model, after, combined) into a PNG beside the i2d."
     )
     mark: tuple[float, ...] | None = opt(
-        None, "Sky positions to mark in the figure: RA and Dec in degrees, one pair after the other."
+        None,
+        "Sky positions to mark in the figure: RA and Dec in degrees, one pair after the other.",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mark is not None and len(self.mark) % 2:
-            raise OptionError(f"option 'mark' has {len(self.mark)} values; expected pairs of RA, Dec")
+            raise OptionError(
+                f"option 'mark' has {len(self.mark)} values; expected pairs of RA, Dec"
+            )

@@ -82,10 +82,14 @@ def _sizes(
         + max(nints) * nx * ny * BYTES_PER_SCIENCE_PIXEL
         + npsfs * nx * ny * BYTES_PER_REFERENCE_PIXEL
     )
-    disk = nx * ny * (
-        sets * npsfs * BYTES_ON_DISK
-        + npsfs * (BYTES_ON_DISK + BYTES_WITH_VARIANCES)
-        + 2 * sum(nints) * BYTES_WITH_VARIANCES
+    disk = (
+        nx
+        * ny
+        * (
+            sets * npsfs * BYTES_ON_DISK
+            + npsfs * (BYTES_ON_DISK + BYTES_WITH_VARIANCES)
+            + 2 * sum(nints) * BYTES_WITH_VARIANCES
+        )
     )
     folder = pipeline.output_folder
     while not folder.exists():

@@ -1,0 +1,1 @@
+"""The only door to FITS, ASDF, JSON and CRDS: exposures, products, references, WCS."""

@@ -46,7 +46,13 @@ _RULES: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 # About one exposure or one detector image; the combined image has its own or none.
-_OWN = ("meta.filename", "meta.date", "meta.model_type", "meta.wcsinfo", "meta.photometry.pixelarea")
+_OWN = (
+    "meta.filename",
+    "meta.date",
+    "meta.model_type",
+    "meta.wcsinfo",
+    "meta.photometry.pixelarea",
+)
 
 
 def blend_headers(result: JwstDataModel, exposures: Sequence[JwstDataModel]) -> None:

@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 
-
 def _load_asdf_extensions() -> None:
     """Let asdf read its extensions' manifests with libyaml instead of the Python loader.
 
@@ -113,7 +112,7 @@ def open_cube(
 
 
 def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
-    stored = hdulist["ASDF"] if "ASDF" in hdulist else None
+    stored = next((hdu for hdu in hdulist if hdu.name == "ASDF"), None)
     if wcs and stored is not None:
         # fails if somebody has taken an extension out of the file: the ASDF part still names it
         with contextlib.suppress(KeyError):
@@ -153,7 +152,9 @@ def complete(model: CubeModel, *, need_errors: bool = True) -> CubeModel:
     if not has_errors or (need_errors and not (model.err > 0).any()):
         model.err = np.sqrt(_summed_variance(model)).astype(np.float32)
     if not (np.isfinite(model.data) & (model.dq & DO_NOT_USE == 0)).any():
-        raise InputError(name, "no valid pixel (all are NaN or DO_NOT_USE)", "an exposure with data")
+        raise InputError(
+            name, "no valid pixel (all are NaN or DO_NOT_USE)", "an exposure with data"
+        )
     return model
 
 
@@ -173,7 +174,7 @@ def _summed_variance(model: CubeModel) -> np.ndarray:
     if not parts:
         found = "no ERR array that fits SCI, and no VAR_* to replace it"
         raise InputError(model.meta.filename, found, "errors")
-    return np.sum(parts, axis=0, dtype=np.float64)
+    return np.asarray(np.sum(parts, axis=0, dtype=np.float64))
 
 
 def has_variance(model: JwstDataModel, name: str) -> bool:
@@ -183,17 +184,18 @@ def has_variance(model: JwstDataModel, name: str) -> bool:
 
 
 def variance(model: CubeModel) -> np.ndarray:
-    """Return the variance (float64, shape of SCI) from ERR; NaN and negative values give NaN."""
-    err = np.asarray(model.err, np.float64)
-    return np.where(err >= 0, err**2, np.nan)
+    """Return ERR squared (float32, shape of SCI); NaN where ERR is NaN or negative."""
+    squared: np.ndarray = np.where(model.err >= 0, np.square(model.err), np.float32(np.nan))
+    return squared
 
 
 def mean_over_integrations(cube: np.ndarray) -> np.ndarray:
-    """Return the mean (float64, shape (ny, nx)) over the finite integrations; NaN if there are none."""
+    """Return the mean (float64, (ny, nx)) over the finite integrations; NaN without any."""
     finite = np.isfinite(cube)
     total = np.where(finite, cube, 0.0).sum(axis=0, dtype=np.float64)
     count = np.count_nonzero(finite, axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean: np.ndarray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
 
 
 def bad_pixels(model: JwstDataModel, bits: int) -> np.ndarray:
@@ -283,7 +285,9 @@ def save(model: JwstDataModel, path: str | Path, *, overwrite: bool = True) -> P
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise InputError if a product exists that may not be replaced."""
     if not overwrite and path.exists():
-        raise InputError(path, "exists already", "another --output-dir, or leave --no-overwrite out")
+        raise InputError(
+            path, "exists already", "another --output-dir, or leave --no-overwrite out"
+        )
 
 
 def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) -> Path:
@@ -316,8 +320,6 @@ def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) 
         hdulist.writeto(temporary, output_verify="silentfix")
     model.meta.filename = path.name
     return path
-
-
 
 
 def _replace_data(hdulist: fits.HDUList, name: str, data: np.ndarray | None) -> None:

@@ -25,7 +25,6 @@ from webbalign.products.models import (
     add_extension,
     open_cube,
     quiet_schema_warnings,
-    refuse_existing,
 )
 
 __all__ = ["AlignedSlice", "QuadWriter", "StreamedQuadModel", "open_aligned", "open_quad"]
@@ -71,7 +70,7 @@ class QuadWriter:
         self._finished = False
         self.model = QuadModel(validate_on_assignment=False)
         self.model.update(like)
-        self._file: BinaryIO = open(self._temporary, "wb")
+        self._file: BinaryIO = open(self._temporary, "wb")  # noqa: SIM115  (closed by the block)
         self._offsets: dict[str, int] = {}
 
     def __enter__(self) -> QuadWriter:
@@ -202,14 +201,14 @@ class LazyQuadModel(QuadModel):
     access, for the sake of whatever expects an ordinary model.
     """
 
-    _shape: tuple[int, int, int, int] | None = None
+    _shape: tuple[int, ...] | None = None
 
     @property
     def _model_type(self) -> str:
         return "QuadModel"
 
     @property
-    def shape(self) -> tuple[int, int, int, int] | None:
+    def shape(self) -> Any:
         """(nints, npsfs, ny, nx)."""
         return self._shape
 
@@ -272,6 +271,8 @@ class StreamedQuadModel(LazyQuadModel):
     """
 
     saves_atomically = True
+    _path: Path
+    _final: Path
 
     @classmethod
     def from_file(cls, path: Path, final: Path | None = None) -> StreamedQuadModel:
@@ -299,12 +300,13 @@ class StreamedQuadModel(LazyQuadModel):
 
     def part(self, index: int) -> AlignedSlice:
         """Read integration `index`."""
-        count = int(np.prod(self._shape[1:]))
+        shape = self.shape[1:]
+        count = int(np.prod(shape))
         arrays = {}
         with open(self._path, "rb") as file:
             for name, dtype in _ARRAYS.items():
                 if name not in self._offsets:
-                    arrays[name] = np.zeros(self._shape[1:], np.uint32 if name == "DQ" else "f4")
+                    arrays[name] = np.zeros(shape, np.uint32 if name == "DQ" else "f4")
                     continue
                 offset, bitpix = self._offsets[name]
                 if abs(bitpix) != 8 * dtype.itemsize:
@@ -315,7 +317,7 @@ class StreamedQuadModel(LazyQuadModel):
                 if sys.byteorder == "little":
                     raw.byteswap(inplace=True)
                 raw = raw.view(dtype.newbyteorder("="))
-                arrays[name] = raw.reshape(self._shape[1:])
+                arrays[name] = raw.reshape(shape)
         if arrays["DQ"].dtype != np.uint32:
             flags = arrays["DQ"].view(np.uint32)
             flags ^= _DQ_ZERO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ _DESCRIPTIONS = {
     "psf_int": "image of the PSF stack, 0-based",
     "dx": "x shift of the PSF relative to the science image; the PSF is moved by minus this",
     "dy": "y shift, likewise",
+    "dx_err": "one-sigma error of dx: scatter and expected bias of the fit together",
     "flux_ratio": "flux of the PSF over flux of the science image",
 }
 _DTYPE = [
@@ -53,9 +54,7 @@ def shift_table(fits: Sequence[Sequence[ShiftFit]], sci_ints: Sequence[int]) -> 
 
 
 def _row(sci_int: int, psf_int: int, fit: ShiftFit) -> tuple[object, ...]:
-    cov = fit.covariance
-    with np.errstate(invalid="ignore"):
-        errors = np.sqrt(np.diag(cov))
+    errors, cov = fit.errors, fit.error_matrix
     return (
         sci_int, psf_int, fit.dx, fit.dy, fit.flux_ratio,
         errors[0], errors[1], cov[0, 1], errors[2],
@@ -63,11 +62,13 @@ def _row(sci_int: int, psf_int: int, fit: ShiftFit) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def write_ecsv(table: np.ndarray, path: str | Path, meta: dict[str, object] | None = None) -> Path:
+def write_ecsv(
+    table: np.ndarray, path: str | Path, meta: Mapping[str, object] | None = None
+) -> Path:
     """Write a structured array as ECSV, in full precision, with units and descriptions."""
     from astropy.table import Table
 
-    written = Table(table, meta=meta or {})
+    written = Table(table, meta=dict(meta or {}))
     for name in written.colnames:
         column = written[name]
         if column.dtype.kind == "S":

@@ -58,17 +58,16 @@ def draw_coron3(
         Panel("PSF model", before - after, star, scale, starlight=True),
         Panel("after", after, star, scale, marks=own),
     ]
-    common = {
-        "centre": combined_star,
-        "pixel_scale": _pixel_scale(grid, combined_star),
-        "marks": in_combined,
-    }
-    compass = _compass(grid, combined_star)
-    panels.append(Panel("combined", combined.data, **common, compass=compass))
+    combined_scale = _pixel_scale(grid, combined_star)
+
+    def panel(title: str, image: NDArray, **details: Any) -> Panel:
+        return Panel(title, image, combined_star, combined_scale, marks=in_combined, **details)
+
+    panels.append(panel("combined", combined.data, compass=_compass(grid, combined_star)))
     if combined.err is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             significance = combined.data / combined.err
-        panels.append(Panel("combined / ERR", significance, **common, unit="sigma", spread=7.0))
+        panels.append(panel("combined / ERR", significance, unit="sigma", spread=7.0))
     return draw_panels(path, panels, title=title, unit=combined.meta.bunit_data or "")
 
 

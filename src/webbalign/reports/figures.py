@@ -106,7 +106,7 @@ def _ticks(norm: Any) -> list[float]:
     from matplotlib.colors import AsinhNorm
 
     if isinstance(norm, AsinhNorm):
-        top = 10.0 ** np.floor(np.log10(norm.vmax))
+        top = 10.0 ** np.floor(np.log10(norm.vmax or 1.0))
         return [0.0, top / 10, top]
     step = float(f"{0.7 * norm.vmax:.1g}")
     return [-step, 0.0, step]
@@ -158,8 +158,6 @@ def _show(axis: Axes, panel: Panel, norm: Any, radius: float) -> Any:
 
 
 def _arrow(axis: Axes, direction: tuple[float, float], name: str, radius: float) -> None:
-    corner = np.array([-0.65, -0.85]) * radius
-    length = 0.25 * radius * np.array(direction)
-    axis.annotate(
-        name, corner, corner + length, ha="center", va="center", arrowprops={"arrowstyle": "<-"}
-    )
+    x, y = -0.65 * radius, -0.85 * radius
+    end = (x + 0.25 * radius * direction[0], y + 0.25 * radius * direction[1])
+    axis.annotate(name, (x, y), end, ha="center", va="center", arrowprops={"arrowstyle": "<-"})

@@ -80,11 +80,11 @@ class Coron3Summary:
         head = ["exposure", "ints", "outliers", "shift [px]", "status"]
         rows = [[*head, *(f"rms {ring}" for ring in rings)]]
         for row in self.rows:
-            gains = [f"{_g(b)} -> {_g(a)}" for b, a in zip(row.rms_before, row.rms_after, strict=True)]
+            gains = [
+                f"{_g(b)} -> {_g(a)}" for b, a in zip(row.rms_before, row.rms_after, strict=True)
+            ]
             shift = "-" if np.isnan(row.shift) else f"{row.shift:.3f} +- {_g(row.shift_err)}"
-            rows.append(
-                [row.name, str(row.nints), str(row.n_outliers), shift, row.status, *gains]
-            )
+            rows.append([row.name, str(row.nints), str(row.n_outliers), shift, row.status, *gains])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -92,7 +92,8 @@ class Coron3Summary:
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         lines.append(
-            f"rms before -> after subtraction, mean of the integrations, in {self.unit or 'data units'}; "
+            "rms before -> after subtraction, mean of the integrations, "
+            f"in {self.unit or 'data units'}; "
             f"{self.n_psf_outliers} outliers flagged in the PSF exposures"
         )
         return lines

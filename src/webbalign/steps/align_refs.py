@@ -95,7 +95,10 @@ class AlignRefsStep(WebbStep):
         path = Path(product).with_suffix("")
         path = path.with_name(f"{path.name}_shifts.ecsv")
         meta = {"product": Path(product).name, "webbalign": models.describe(self.options)}
-        return write_ecsv(models.extension(aligned, "SHIFTS"), path, meta)
+        table = models.extension(aligned, "SHIFTS")
+        if table is None:
+            raise ValueError(f"{product} has no table of shifts")
+        return write_ecsv(table, path, meta)
 
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
         """Save the aligned references and the table of shifts."""
@@ -172,7 +175,11 @@ class AlignRefsStep(WebbStep):
         if self.options.align_to == "mean":
             images, errors, good = self._repaired(science)
             variances = np.square(np.nan_to_num(errors), dtype=np.float64)
-            yield [Frame(images.mean(axis=0), variances.sum(axis=0) / n**2, good.all(axis=0))]
+            yield [
+                Frame(
+                    images.mean(axis=0), variances.sum(axis=0) / n**2, np.asarray(good.all(axis=0))
+                )
+            ]
             return
         if self.options.align_to == "first":
             n = 1

@@ -28,7 +28,7 @@ __all__ = ["Runtime", "WebbStep"]
 log = logging.getLogger(__name__)
 
 
-class Progress:
+class Quiet:
     """How a step tells what it is doing; this one keeps silent."""
 
     def start(self, step: str, total: int) -> None:
@@ -41,6 +41,9 @@ class Progress:
         """End the step."""
 
 
+QUIET = Quiet()
+
+
 @dataclass(frozen=True)
 class Runtime:
     """How to run, as opposed to what to compute; never part of a parameter file.
@@ -51,8 +54,8 @@ class Runtime:
         ``map(function, items)``, lazily or in parallel, results in order.
     executor, workers
         What a pipeline makes `map` of, when it is not given.
-    progress : Progress
-        Receives what is being done.
+    progress : object
+        Receives what is being done: ``start(step, total)``, ``advance(n)``, ``done()``.
     overwrite : bool
         Whether existing products may be replaced.
     """
@@ -60,11 +63,12 @@ class Runtime:
     map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map
     executor: str = "serial"
     workers: int | None = None
-    progress: Any = Progress()
+    progress: Any = QUIET
     overwrite: bool = True
 
 
-_RUNTIME: ContextVar[Runtime] = ContextVar("webbalign_runtime", default=Runtime())
+_DEFAULT = Runtime()
+_RUNTIME: ContextVar[Runtime] = ContextVar("webbalign_runtime", default=_DEFAULT)
 
 
 class WebbStep(Step):
@@ -89,7 +93,7 @@ class WebbStep(Step):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__dict__.get("options_class") is not None:
-            cls.spec = spec(cls.options_class)
+            cls.spec = spec(cls.__dict__["options_class"])
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._before_init(kwargs)
@@ -120,9 +124,7 @@ class WebbStep(Step):
             (source,) = _as_text((source,))
             config, config_file = cls.build_config(source, **kwargs)
             config.pop("class", None)
-            return cls.from_config_section(
-                config, name=config.get("name"), config_file=config_file
-            )
+            return cls.from_config_section(config, name=config.get("name"), config_file=config_file)
 
     @property
     def options(self) -> Any:

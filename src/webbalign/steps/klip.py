@@ -67,7 +67,7 @@ class KlipStep(WebbStep):
 
     @staticmethod
     def centre(model: JwstDataModel, shape: tuple[int, ...]) -> tuple[float, float]:
-        """Return the 0-based (x, y) of the star: CRPIX - 1, else the middle of the (ny, nx) image."""
+        """Return the 0-based (x, y) of the star: CRPIX - 1, else the middle of (ny, nx)."""
         x, y = model.meta.wcsinfo.crpix1, model.meta.wcsinfo.crpix2
         ny, nx = shape[-2:]
         if x is None or y is None or not (0 < x <= nx and 0 < y <= ny):
@@ -93,7 +93,7 @@ class KlipStep(WebbStep):
         The residuals take the place of the science images, and what belongs to one set of
         references is released before the next is read: a set may have a GB.
         """
-        field = good.any(axis=0)
+        field = np.asarray(good.any(axis=0))
         progress = self.runtime.progress
         progress.start("klip", len(science.data))
         work, basis, part = _Work(science, self.options.save_psf_model), None, None
@@ -118,10 +118,8 @@ class KlipStep(WebbStep):
         bad: np.ndarray = (part.dq & np.uint32(models.DO_NOT_USE)) != 0
         return bad
 
-    def _errors(
-        self, science: CubeModel, work: _Work, aligned: JwstDataModel
-    ) -> SubtractionErrors:
-        variance = np.where(science.err >= 0, science.err**2, np.float32(np.nan))
+    def _errors(self, science: CubeModel, work: _Work, aligned: JwstDataModel) -> SubtractionErrors:
+        variance = models.variance(science)
         # the flat field is the same in all integrations: its error is a common one
         flat = np.zeros(science.shape[1:])
         if models.has_variance(science, "var_flat") and self.options.err_method == "full":
@@ -139,9 +137,7 @@ class KlipStep(WebbStep):
         )
         return replace(errors, common=errors.common + flat)
 
-    def _store(
-        self, science: CubeModel, errors: SubtractionErrors, flags: _ReferenceFlags
-    ) -> None:
+    def _store(self, science: CubeModel, errors: SubtractionErrors, flags: _ReferenceFlags) -> None:
         for i, independent in enumerate(errors.independent):
             science.err[i] = np.sqrt(independent + errors.common)
         if self.options.bad_pixels != "keep":

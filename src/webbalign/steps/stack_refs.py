@@ -86,7 +86,9 @@ def _check_sizes(cubes: Sequence[CubeModel]) -> None:
 def _origin(cubes: Sequence[CubeModel]) -> np.ndarray:
     names = [(cube.meta.filename or f"exposure{i}").encode() for i, cube in enumerate(cubes)]
     dtype = [("psf_int", "i4"), ("filename", f"S{max(map(len, names))}"), ("integration", "i4")]
-    rows = [(name, i) for name, cube in zip(names, cubes, strict=True) for i in range(len(cube.data))]
+    rows = [
+        (name, i) for name, cube in zip(names, cubes, strict=True) for i in range(len(cube.data))
+    ]
     return np.array([(number, *row) for number, row in enumerate(rows)], dtype)
 
 
