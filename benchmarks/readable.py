@@ -80,7 +80,7 @@ def opened(report: Report, label: str, files: list[Path], program: str) -> None:
         elif wanted and line["model"] != wanted:
             faults.append(f"{line['name']}: {line['model']}, not {wanted}")
         faults += [f"{line['name']}: {text}" for text in line["warnings"]]
-    whose = "jwst's" if program == "jwst" else "the newest"
+    whose = "jwst's" if program == "jwst" else "webbalign's"
     said = f"{len(files) - len({fault.split(':')[0] for fault in faults})} of {len(files)} files"
     report.true(f"{label}: opened and validated with {whose} stdatamodels, no warning",
                 not faults, said, "all")  # fmt: skip

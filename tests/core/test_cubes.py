@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webbalign.core.cubes import cube_to_matrix, fill_bad_pixels, matrix_to_cube
+from webbalign.core.cubes import (
+    continue_outside,
+    cube_to_matrix,
+    far_from,
+    fill_bad_pixels,
+    matrix_to_cube,
+)
 from webbalign.core.errors import InputError
 
 
@@ -121,3 +127,22 @@ def test_cube_and_matrix():
     back = matrix_to_cube(cube_to_matrix(cube, keep), (3, 4), keep)
     np.testing.assert_array_equal(back[:, keep], cube[:, keep])
     assert np.isnan(back[:, ~keep]).all()
+
+
+def test_images_continue_beyond_the_sky_without_a_step():
+    image = np.arange(20.0).reshape(1, 4, 5)
+    outside = np.zeros((4, 5), bool)
+    outside[:, :2] = True
+    continued = continue_outside(image, outside)
+    np.testing.assert_array_equal(continued[0, :, :2], image[0, :, [2, 2]].T)
+    np.testing.assert_array_equal(continued[0, :, 2:], image[0, :, 2:])
+    assert continue_outside(image, np.zeros((4, 5), bool)) is image
+
+
+def test_the_edge_of_the_sky_is_kept_at_a_distance():
+    outside = np.zeros((9, 9), bool)
+    outside[:, 0] = True
+    far = far_from(outside, 3)
+    assert not far[:, :4].any()
+    assert far[:, 4:].all()
+    assert far_from(np.zeros((3, 3), bool), 5).all()

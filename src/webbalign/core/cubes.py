@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_cdt
+from scipy.ndimage import distance_transform_cdt, distance_transform_edt
 
 from webbalign.core.errors import InputError
 
-__all__ = ["cube_to_matrix", "fill_bad_pixels", "matrix_to_cube"]
+__all__ = [
+    "continue_outside",
+    "cube_to_matrix",
+    "far_from",
+    "fill_bad_pixels",
+    "matrix_to_cube",
+]
 
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
@@ -100,6 +106,36 @@ def fill_bad_pixels(
         # an unflagged pixel set to 0 is good from now on
         _fill_once(cube, wrong & ~beyond, ~flagged & np.isfinite(cube), flagged, box // 2)
     return filled
+
+
+def continue_outside(images: NDArray, outside: ArrayLike) -> NDArray:
+    """Continue images beyond the region of the sky, so that no step rings when they are shifted.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, ny, nx)
+        All pixels finite.
+    outside : array_like of bool, shape (ny, nx)
+        Pixels that are no part of the sky (MIRI's NON_SCIENCE).
+
+    Returns
+    -------
+    ndarray, shape (n, ny, nx)
+        Each pixel outside has the value of the nearest one inside.
+    """
+    outside = np.asarray(outside, dtype=bool)
+    if not outside.any() or outside.all():
+        return images
+    rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
+    return images[:, rows, columns]
+
+
+def far_from(outside: ArrayLike, distance: float) -> Mask:
+    """Return the pixels (ny, nx) that are farther than `distance` px from every pixel `outside`."""
+    outside = np.asarray(outside, dtype=bool)
+    if not outside.any():
+        return np.ones(outside.shape, bool)
+    return np.asarray(distance_transform_edt(~outside) > distance)
 
 
 def _broadcast(mask: ArrayLike | None, shape: tuple[int, ...], cube: tuple[int, ...]) -> Mask:

@@ -150,7 +150,7 @@ class ShiftFit:
 
     @property
     def error_matrix(self) -> Array:
-        """Expected mean square of the errors, shape (3, 3): the covariance plus that of the bias."""
+        """Expected mean square of the errors, shape (3, 3): covariance plus bias squared."""
         return self.covariance + np.outer(self.bias, self.bias)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.alignment import Frame, PsfFrames, References, fit_frames
-from webbalign.core.cubes import fill_bad_pixels
+from webbalign.core.cubes import continue_outside, far_from, fill_bad_pixels
 from webbalign.core.errors import InputError
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
 from webbalign.products import models
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 # Science images that are fitted together: they share what is prepared for a reference.
 BLOCK = 8
+# Distance (px) from the edge of the sky within which no pixel has weight: more than any shift
+# between exposures that were acquired on the same coronagraph.
+EDGE = 5
 # Prepared references that are kept from one exposure to the next.
 MOST_KEPT = 50
 
@@ -79,7 +82,7 @@ class AlignRefsStep(WebbStep):
         mask = self._find_mask(science)
         if mask is None:
             return self._unaligned(stack)
-        psfs = self._psf_frames(stack, mask.weight)
+        psfs = self._psf_frames(stack, self._weight(mask, science, stack))
         references = psfs.references
         fits = self._fit(science, psfs)
         table = shift_table(fits, self._frame_numbers(science))
@@ -131,10 +134,24 @@ class AlignRefsStep(WebbStep):
 
     def _repair(self, data: np.ndarray, bad: np.ndarray, outside: np.ndarray, name: Any) -> Any:
         options = self.options
-        return fill_bad_pixels(
+        filled = fill_bad_pixels(
             data, bad, box=options.median_box_length, grow=options.repair == "grow",
             outside=outside, name=name,
         )  # fmt: skip
+        return filled if options.repair == "box" else continue_outside(filled, outside.all(axis=0))
+
+    def _weight(self, mask: PsfMask, science: CubeModel, stack: CubeModel) -> np.ndarray:
+        """Return the weight of the mask without the edge of the sky.
+
+        Along that edge a shift brings in what no pixel has seen; the frame stands still on the
+        detector and would pull every fit towards no shift at all.
+        """
+        if self.options.repair == "box":
+            return mask.weight
+        outside = _outside(science.dq) | _outside(stack.dq)
+        weight = mask.weight * far_from(outside, EDGE)
+        # a mask that has weight only there is better than nothing
+        return weight if weight.any() else mask.weight
 
     def _repaired(
         self, cube: CubeModel, part: slice = slice(None)
@@ -271,6 +288,12 @@ class AlignRefsStep(WebbStep):
                 progress.advance()
             progress.done()
             return writer.finish(table)
+
+
+def _outside(dq: np.ndarray) -> np.ndarray:
+    """Return the pixels (ny, nx) that are no part of the sky in any integration."""
+    flagged: np.ndarray = ((dq & np.uint32(models.NON_SCIENCE)) != 0).all(axis=0)
+    return flagged
 
 
 def _shift(references: References, fits: Sequence[ShiftFit], options: AlignRefs) -> AlignedSlice:
