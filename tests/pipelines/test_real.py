@@ -11,6 +11,9 @@ from astropy.wcs import WCS
 from webbalign.pipelines.coron3 import run
 from webbalign.products.associations import make_association
 
+# astropy says that it derived the observatory's longitude from its position
+pytestmark = pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
+
 
 @pytest.fixture(scope="module")
 def reduced(data_folder, tmp_path_factory):
