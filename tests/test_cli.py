@@ -120,7 +120,7 @@ def test_after_two_dashes_all_are_positionals():
         ("--box-length --save-all", "--box-length needs a value (INT)"),
         ("--box-length 0", "--box-length is 0; expected an integer (>= 1)"),
         ("--box-length 2.5", "--box-length is '2.5'; expected an integer"),
-        ("--align-refs.kind mean", "--align-refs.kind is 'mean'; expected a text (each | first)"),
+        ("--align-refs.kind mean", "--align-refs.kind is 'mean'; expected each | first"),
         ("--shape 3", "--shape is"),
         ("--save-all=maybe", "--save-all is 'maybe'; expected true or false"),
         ("--scale nonsense", "--scale is 'nonsense'; expected a number"),

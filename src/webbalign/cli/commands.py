@@ -7,9 +7,10 @@ is run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from webbalign.cli import common
 from webbalign.cli.flags import Flag, flags_of
@@ -59,6 +60,11 @@ class StepEntry:
             return flags + flags_of(common.StepHooks, f"Options of {self.name}", step=self.name)
         hooks = ("pre_hooks", "post_hooks")
         return flags + flags_of(common.StepHooks, "Options of every step", only=hooks)
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Raise OptionError if these values of the step's own options cannot stand."""
+        if self.options is not None:
+            _load(self.options).from_mapping(values)
 
 
 STEPS = {

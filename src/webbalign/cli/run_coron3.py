@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from webbalign.cli.commands import Command
-from webbalign.cli.errors import ExitStatus
+from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
-from webbalign.cli.run_steps import require_files
+from webbalign.cli.run_steps import check_options, require_files
 from webbalign.cli.terminal import Terminal
 
 __all__ = ["run_coron3"]
@@ -19,6 +19,9 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Run the pipeline, or say what it would take; print its table."""
     (association,) = parsed.positionals
     require_files([association])
+    check_options(parsed)
+    if len(parsed.get("mark") or ()) % 2:
+        raise UsageError("--mark needs pairs of RA and Dec")
     from webbalign.pipelines import coron3
 
     terminal.adopt_libraries()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from webbalign.cli import common
 from webbalign.cli.commands import STEPS, Command
-from webbalign.cli.errors import ExitStatus
+from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
 from webbalign.cli.terminal import Terminal
-from webbalign.core.errors import InputError
+from webbalign.core.errors import InputError, OptionError
 from webbalign.execution import executor
 
-__all__ = ["require_files", "run_step", "step_options"]
+__all__ = ["check_options", "require_files", "run_step", "step_options"]
 
 # Of the step commands' flags, those that the step itself does not know.
 _NOT_OF_THE_STEP = frozenset(
@@ -26,16 +27,28 @@ _NOT_OF_THE_STEP = frozenset(
 _ONE_BY_ONE = frozenset({"outlier_detection"})
 _TAKES_A_LIST = frozenset({"stack_refs", "resample"})
 
+# Options that name a file that is read, and options that name bits of the data quality.
+_FILES_READ = {
+    "config_file": "a parameter file (ASDF)",
+    "override_psfmask": "a PSFMASK file",
+    "output_wcs": "an ASDF file with a WCS",
+}
+_BITS = ("good_bits", "bad_bits")
+
 
 def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Run the step of this command on the files that were named."""
     require_files(parsed.positionals)
+    entry = STEPS[command.name.replace("-", "_")]
+    check_options(parsed, entry.name)
     import webbalign.steps
 
-    entry = STEPS[command.name.replace("-", "_")]
     step = getattr(webbalign.steps, entry.class_name)
     terminal.adopt_libraries()
     options = step_options(parsed)
+    if entry.name in _TAKES_A_LIST and len(parsed.positionals) > 1:
+        # stpipe names the product of a list after the step
+        options.setdefault("output_file", Path(parsed.positionals[0]).name)
     status = ExitStatus.OK
     progress = terminal.progress()
     with executor(parsed.get("executor", default="serial"), parsed.get("workers")) as pool:
@@ -70,6 +83,57 @@ def step_options(parsed: Parsed) -> dict[str, Any]:
     return {**options, "output_dir": str(folder)}
 
 
+def check_options(parsed: Parsed, step: str | None = None) -> None:
+    """See before any work that the options can be followed.
+
+    Parameters
+    ----------
+    parsed : Parsed
+    step : str, optional
+        The step to which the options belong that name no step.
+
+    Raises
+    ------
+    InputError
+        If a file that is to be read is missing, or the output folder is none.
+    UsageError
+        If the values of a step's options cannot stand.
+    """
+    given: dict[str, dict[str, Any]] = {}
+    for target, value in parsed.values.items():
+        name = target[-1]
+        if value and name in _FILES_READ and not Path(value).expanduser().is_file():
+            raise InputError(value, "no such file", _FILES_READ[name])
+        owner = target[0] if len(target) == 2 else step
+        if owner is not None:
+            given.setdefault(owner, {})[name] = value
+    try:
+        for owner, values in given.items():
+            STEPS[owner].check(values)
+            _check_bits(values)
+    except OptionError as error:
+        raise UsageError(str(error)) from None
+    _check_folder(Path(parsed.get("output_dir", default=".")).expanduser())
+
+
+def _check_bits(values: dict[str, Any]) -> None:
+    from webbalign.products.flags import interpret_bits
+
+    for name in _BITS:
+        if name in values:
+            interpret_bits(values[name], name)
+
+
+def _check_folder(folder: Path) -> None:
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(existing, "is a file", "a folder for the products")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(existing, "cannot be written", "a folder for the products")
+
+
 def require_files(names: list[str]) -> None:
     """See that every input is a file.
 
@@ -87,6 +151,8 @@ def require_files(names: list[str]) -> None:
 
 
 def _calls(step: str, names: list[str]) -> list[list[Any]]:
+    # stpipe looks for names without a folder beside the first file, not in the current folder
+    names = [name if os.path.dirname(name) else os.path.join(os.curdir, name) for name in names]
     if step in _ONE_BY_ONE:
         return [[name] for name in names]
     if step in _TAKES_A_LIST and len(names) > 1:

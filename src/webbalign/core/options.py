@@ -121,9 +121,10 @@ class Option:
     def _refuse(self, value: Any) -> OptionError:
         want = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
         allowed = f" ({self.allowed})" if self.allowed else ""
-        return OptionError(
-            f"option {self.name!r} is {value!r}; expected {want[self.kind]}{allowed}"
-        )
+        expected = f"{want[self.kind]}{allowed}"
+        if self.choices is not None and self.length is None:
+            expected = self.allowed
+        return OptionError(f"option {self.name!r} is {value!r}; expected {expected}")
 
 
 def opt(

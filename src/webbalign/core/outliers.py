@@ -206,10 +206,10 @@ def _compare_moving(motion: Motion, err: NDArray, options: OutlierDetection) -> 
 def _refusal(good: Mask, options: OutlierDetection) -> tuple[OutlierStatus, str] | None:
     n, least = len(good), options.min_integrations
     if n < least:
-        reason = f"{n} integrations; at least {least} are needed to tell outliers: none is flagged"
+        reason = f"it has {n} integrations, at least {least} are needed"
         return OutlierStatus.TOO_FEW, reason
     if least > 1 and not (np.count_nonzero(good, axis=0) >= least).any():
-        return OutlierStatus.NO_DATA, f"no pixel has {least} good values: none is flagged"
+        return OutlierStatus.NO_DATA, f"no pixel has {least} good values"
     return None
 
 

@@ -104,7 +104,11 @@ def _weight(
             raise InputError(output, found, "the same shape (ny, nx)")
         return weight, f"from {name}"
     if "shape" not in facts:
-        raise InputError(output, "the size of the mask is unknown", "like or shape")
+        raise InputError(
+            output,
+            "the size of the mask is unknown",
+            "--like or --shape (in Python: like or shape)",
+        )
     star, coronagraph = facts.get("star"), facts.get("coronagraph")
     derived = derive_weight(
         facts["shape"], coronagraph, centre=star, pixel_scale=facts.get("pixel_scale")
