@@ -36,7 +36,11 @@ def pipeline(monkeypatch):
     return record
 
 
-def test_coron3_is_told_what_the_user_wrote_and_nothing_else(pipeline, association, capsys):
+def test_coron3_is_told_what_the_user_wrote_and_nothing_else(
+    pipeline, association, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.fits").touch()
     words = [
         *("--klip.truncate", "20", "--align-refs.align-to", "first", association),
         *("--output-dir", "out", "--no-figure", "--resample.crval", "10,-5.5", "--workers", "2"),
@@ -249,3 +253,39 @@ def test_an_unknown_error_is_not_called_the_users(pipeline, association, monkeyp
     monkeypatch.setattr(coron3, "run", refuse)
     assert main(["coron3", association]) == 1
     assert capsys.readouterr().err == "webbalign: error: a.fits: empty\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("--resample.fillval x", 2, "option 'fillval' is 'x'; expected a number, NAN or INDEF"),
+        ("--align-refs.bad-bits x", 2, "option 'bad_bits' is 'x'"),
+        ("--resample.good-bits x", 2, "option 'good_bits' is 'x'"),
+        ("--mark 1,2,3", 2, "--mark needs pairs of RA and Dec"),
+        ("--align-refs.override-psfmask no.fits", 1, "no.fits: no such file; expected a PSFMASK"),
+        ("--resample.output-wcs no.asdf", 1, "no.asdf: no such file; expected an ASDF file"),
+        ("--config-file no.asdf", 1, "no.asdf: no such file; expected a parameter file"),
+        ("--config-file x_asn.json", 1, "x_asn.json: not readable"),
+        ("--output-dir x_asn.json", 1, "x_asn.json: is a file; expected a folder"),
+        ("--output-dir x_asn.json/out", 1, "x_asn.json: is a file; expected a folder"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_before_any_work(
+    pipeline, association, capsys, tmp_path, monkeypatch, words, status, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["coron3", association, *words.split()]) == status
+    assert pipeline.calls == []
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["N/A", "derived"])
+def test_words_that_stand_for_a_mask_are_no_files(pipeline, association, word):
+    assert main(["coron3", association, "--align-refs.override-psfmask", word]) == 0
+    assert len(pipeline.calls) == 1
+
+
+def test_a_name_without_a_folder_is_looked_for_in_the_current_folder():
+    from webbalign.cli.run_steps import _calls
+
+    assert _calls("align_refs", ["a/x.fits", "y.fits"]) == [["a/x.fits", "./y.fits"]]

@@ -257,3 +257,11 @@ def test_stpipe_spec_has_the_names_of_jwst():
     text = spec(OutlierDetection)
     for name in ("good_bits", "maskpt", "snr", "save_intermediate_results", "jitter_scale"):
         assert f"{name} = " in text
+
+
+def test_an_error_of_zero_is_a_missing_one():
+    data, err, _ = noise_cube()
+    err[:, 3, 4] = 0.0
+    assert not find_outliers(data, err).mask[:, 3, 4].any()
+    like_jwst = OutlierDetection(jitter_scale=0, missing_err="zero")
+    assert find_outliers(data, err, options=like_jwst).mask[:, 3, 4].any()

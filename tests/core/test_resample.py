@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from configobj import ConfigObj
 from configobj.validate import Validator
 from drizzle.resample import Drizzle
@@ -90,6 +91,25 @@ def test_scatter_agrees_with_err(kernel):
     pull = (result.data / result.err)[np.isfinite(result.data)]
     # 20000 pixels, of which about half are independent
     assert np.std(pull, dtype=float) == pytest.approx(1, abs=0.03)
+
+
+def test_speckles_wider_than_a_pixel_do_not_average_down_over_it():
+    rng = np.random.default_rng(8)
+    shape, out = (150, 150), (220, 220)
+    pixmaps = [rotated(angle, shape=shape, out=out) for angle in (0.2, 0.45)]
+    pulls = []
+    for _ in range(4):
+        exposures = []
+        for pixmap in pixmaps:
+            # independent noise and smooth speckles of equal variance
+            speckles = gaussian_filter(rng.normal(size=shape), 2.0, mode="wrap")
+            speckles /= speckles.std()
+            arrays = {"data": speckles + rng.normal(0, 1, shape), "err": np.full(shape, 2**0.5)}
+            one = np.ones(shape)
+            exposures.append(exposure(arrays, pixmap, common_variance=one, speckle_variance=one))
+        result = resample(exposures, out, Resample())
+        pulls.append((result.data / result.err)[np.isfinite(result.data)])
+    assert np.std(np.concatenate(pulls), dtype=float) == pytest.approx(1, abs=0.05)
 
 
 def boxes(image, size=24):

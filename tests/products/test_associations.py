@@ -129,6 +129,7 @@ def test_missing_unreadable_and_two_dimensional_members_are_refused(sequence, tm
         "no such file": None,
         "not readable": b"SIMPLE  =",
         "_cal file": tmp_path / "flat.fits",
+        "cut short": (tmp_path / name).read_bytes()[:100_000],
     }
     for message, content in cases.items():
         (tmp_path / name).unlink(missing_ok=True)

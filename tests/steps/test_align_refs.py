@@ -124,3 +124,42 @@ def test_a_reference_without_signal_is_named_and_left_in_place(pair, caplog):
     assert table["status"][2] != b"OK"
     np.testing.assert_allclose(aligned.data[2], psf.data[2], atol=1e-5)
     assert "1 of 3 references could not be aligned" in caplog.text
+
+
+@pytest.mark.parametrize("fit_weighting", ["mask", "mask_and_errors"])
+def test_an_image_without_a_good_pixel_spoils_no_other(pair, fit_weighting):
+    expected = run(pair, fit_weighting=fit_weighting)
+    table = models.extension(expected, "SHIFTS")
+    target, psf, _ = pair
+    target.data[0] = np.nan
+    psf.dq[1] = models.DO_NOT_USE
+    aligned = run(pair, fit_weighting=fit_weighting)
+    found = models.extension(aligned, "SHIFTS")
+    empty = (found["sci_int"] == 0) | (found["psf_int"] == 1)
+    assert set(found["status"][empty]) == {b"NO_SIGNAL"}
+    np.testing.assert_array_equal(found[~empty], table[~empty])
+    part = aligned.part(1)
+    assert np.isfinite(part.data).all()
+    assert (part.dq[1] & models.DO_NOT_USE).all()
+    np.testing.assert_array_equal(part.data[0], expected.part(1).data[0])
+
+
+def test_first_and_mean_leave_out_integrations_without_data(pair):
+    target, psf, mask = pair
+    second = CubeModel(data=target.data[1:], err=target.err[1:])
+    second.update(target)
+    for align_to in ("first", "mean"):
+        expected = models.extension(run((second, psf, mask), align_to=align_to), "SHIFTS")
+        both = target.copy()
+        both.data[0] = np.nan
+        found = models.extension(run((both, psf, mask), align_to=align_to), "SHIFTS")
+        for name in ("dx", "dy", "flux_ratio", "dx_err"):
+            np.testing.assert_array_equal(found[name], expected[name])
+        assert set(found["sci_int"]) == {1 if align_to == "first" else -1}
+
+
+def test_a_reference_pixel_that_is_not_finite_stays_flagged(pair):
+    pair[1].data[0, 20, 20] = np.nan
+    flags = run(pair, align_to="first").dq[0]
+    assert flags[18:23, 18:23].any()
+    assert not flags[30:].any()

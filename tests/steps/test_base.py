@@ -88,3 +88,10 @@ def test_a_model_given_by_a_user_is_left_alone(science, stack):
     KlipStep.call(science, stack, configure_log=False)
     np.testing.assert_array_equal(science.data, before)
     assert science.meta.cal_step.klip is None
+
+
+def test_numbers_may_be_given_for_options_that_may_be_none_or_are_chosen():
+    for rotation in (33, 33.0, "33"):
+        step = ResampleStep.create(None, rotation=rotation, pixmap_order=3)
+        assert (step.options.rotation, step.options.pixmap_order) == (33.0, 3)
+    assert ResampleStep.create(None, rotation=None).options.rotation is None

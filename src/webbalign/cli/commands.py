@@ -147,7 +147,10 @@ def _override_options(reference: str) -> type[Options]:
 
     from webbalign.core.options import opt
 
-    doc = f"{reference.upper()} file to use instead of the one that would be selected."
+    doc = (
+        f"{reference.upper()} file to use instead of the one that would be selected; derived: the "
+        "weight that is derived for the coronagraph; N/A: none, nothing is aligned."
+    )
     field = (f"override_{reference}", "str | None", opt(None, doc))
     return make_dataclass(f"Override{reference.title()}", [field], bases=(Options,), frozen=True)
 

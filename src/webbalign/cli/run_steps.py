@@ -33,6 +33,7 @@ _FILES_READ = {
     "override_psfmask": "a PSFMASK file",
     "output_wcs": "an ASDF file with a WCS",
 }
+_NO_FILE = ("", "derived", "n/a")
 _BITS = ("good_bits", "bad_bits")
 
 
@@ -102,8 +103,8 @@ def check_options(parsed: Parsed, step: str | None = None) -> None:
     given: dict[str, dict[str, Any]] = {}
     for target, value in parsed.values.items():
         name = target[-1]
-        if value and name in _FILES_READ and not Path(value).expanduser().is_file():
-            raise InputError(value, "no such file", _FILES_READ[name])
+        if name in _FILES_READ and value is not None:
+            _check_file(name, value)
         owner = target[0] if len(target) == 2 else step
         if owner is not None:
             given.setdefault(owner, {})[name] = value
@@ -114,6 +115,22 @@ def check_options(parsed: Parsed, step: str | None = None) -> None:
     except OptionError as error:
         raise UsageError(str(error)) from None
     _check_folder(Path(parsed.get("output_dir", default=".")).expanduser())
+
+
+def _check_file(option: str, name: str) -> None:
+    if name.strip().lower() in _NO_FILE:
+        return
+    if not Path(name).is_file():
+        found = "is a folder" if Path(name).is_dir() else "no such file"
+        raise InputError(name, found, _FILES_READ[option])
+    if option != "config_file":
+        return
+    from stpipe import config_parser
+
+    try:
+        config_parser.load_config_file(name)
+    except Exception as error:  # whatever its two readers raise
+        raise InputError(name, f"not readable ({error})", _FILES_READ[option]) from error
 
 
 def _check_bits(values: dict[str, Any]) -> None:

@@ -37,6 +37,8 @@ class Exposure:
         0-based output position (x, y) of the centre of each input pixel; NaN: not used.
     common_variance : ndarray, shape (ny, nx), or None
         The part of the variance that all integrations of the exposure share.
+    speckle_variance : ndarray, shape (ny, nx), or None
+        The part of `common_variance` that is leftover starlight, alike in neighbouring pixels.
     exposure_time : float
         Seconds; the weight for ``weight_type="exptime"``.
     background : float
@@ -50,6 +52,7 @@ class Exposure:
     integrations: Iterable[Integration]
     pixmap: NDArray[np.float64]
     common_variance: NDArray[Any] | None = None
+    speckle_variance: NDArray[Any] | None = None
     exposure_time: float = 1.0
     background: float = 0.0
     name: str = ""
@@ -202,12 +205,20 @@ def _with_rim(
 
 
 class ErrGrid(Grid):
-    """Exposures averaged first; variances propagated with squared coefficients."""
+    """Exposures averaged first, and their variances propagated.
+
+    An output pixel is a mean of input pixels with coefficients c. Noise that is independent from
+    pixel to pixel has the variance sum(c^2 v). Leftover starlight is made of speckles as wide as
+    the diffraction pattern, alike in neighbouring pixels: it does not average down over
+    the few pixels that make up an output pixel, and counts as sum(c v) within an exposure;
+    different exposures are independent.
+    """
 
     def __init__(self, shape: tuple[int, int], options: Resample, ratio: float) -> None:
         super().__init__(shape, options, ratio)
         self.names = set(VARIANCES)
         self.variance_of_sum = 0.0
+        self.speckles = np.zeros(shape)  # sum over exposures of weight^2 times variance
 
     def add(self, exposure: Exposure) -> None:
         """Average the integrations and drizzle the mean with its variances."""
@@ -221,8 +232,14 @@ class ErrGrid(Grid):
         used = mean.weight > 0
         arrays: dict[str, Any] = {}
         if self.options.enable_err:
-            level = float(np.median(mean.variance[used])) if used.any() else np.nan
-            arrays["data2"] = [*_noise(mean, level)]
+            independent = mean.variance
+            if exposure.speckle_variance is not None:
+                speckles = np.nan_to_num(exposure.speckle_variance).astype(np.float64)
+                speckles = np.minimum(speckles, independent)
+                independent = independent - speckles
+                self._add_speckles(speckles, mean.weight, exposure.pixmap)
+            level = float(np.median(independent[used])) if used.any() else np.nan
+            arrays["data2"] = [*_noise(mean, independent, level)]
         if self.options.propagate_dq:
             arrays["dq"] = np.zeros(used.shape, np.uint32) if mean.dq is None else mean.dq
         before = self.image.out_wht.sum(dtype=np.float64)
@@ -233,6 +250,18 @@ class ErrGrid(Grid):
             on_grid = (self.image.out_wht.sum(dtype=np.float64) - before) / mean.weight.sum()
             self.variance_of_sum += level * on_grid * np.square(mean.weight).sum()
 
+    def _add_speckles(
+        self,
+        variance: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        pixmap: NDArray[np.float64],
+    ) -> None:
+        drizzle = self._drizzle(disable_ctx=True)
+        self._add_image(drizzle, variance, weight, pixmap)
+        # kernels with negative lobes could make a variance negative
+        variance = np.maximum(np.nan_to_num(drizzle.out_img), 0.0)
+        self.speckles += np.square(drizzle.out_wht, dtype=np.float64) * variance
+
     def finish(self, count: int) -> Resampled:
         """Return the image of the `count` exposures that were added."""
         if not self.options.enable_err:
@@ -240,7 +269,9 @@ class ErrGrid(Grid):
         empty = self.image.out_wht == 0
         for array in self.image.out_img2:
             array[empty] = np.nan
-        total, level, *components = self.image.out_img2
+        independent, level, *components = self.image.out_img2
+        weight = np.where(empty, np.nan, np.square(self.image.out_wht, dtype=np.float64))
+        total = independent + self.speckles / weight
         variances = dict(zip(VARIANCES, components, strict=True))
         return self._result(
             count,
@@ -265,9 +296,11 @@ class ErrGrid(Grid):
         return float(np.sqrt(self.variance_of_sum / naive)) if naive > 0 else np.nan
 
 
-def _noise(mean: Combined, level: float) -> Iterable[NDArray[np.float32]]:
+def _noise(
+    mean: Combined, independent: NDArray[np.float64], level: float
+) -> Iterable[NDArray[np.float32]]:
     used = mean.weight > 0
-    yield np.where(used, mean.variance, 0.0).astype(np.float32)
+    yield np.where(used, independent, 0.0).astype(np.float32)
     yield np.where(used, level, 0.0).astype(np.float32)
     for name in VARIANCES:
         yield np.asarray(mean.variances.get(name, np.zeros(used.shape)), dtype=np.float32)

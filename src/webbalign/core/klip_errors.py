@@ -180,8 +180,10 @@ def subtraction_errors(
         raise InputError(None, "no pixel has a finite residual and a finite variance")
     count = used.sum(axis=0)
     mean_input = inputs.sum(axis=0) / np.maximum(count, 1)
-    coefficients = subtraction.coefficients.mean(axis=0)
-    ratios = subtraction.flux_ratios.mean(axis=0)
+    # an integration without data has no coefficients; there is one with data, as `used` tells
+    seen = subtraction.n_used > 0
+    coefficients = subtraction.coefficients[seen].mean(axis=0)
+    ratios = subtraction.flux_ratios[seen].mean(axis=0)
     left_out = leave_out_matrix(basis.gram, groups, klip.truncate) * ratios[:, None]
     swept = sweep(basis, mean_input, reference_variances, coefficients, left_out)
 

@@ -212,16 +212,19 @@ def spec(algorithm: type[Options]) -> str:
 
 def _spec_line(option: Option) -> str:
     arguments = [f"default={_spec_value(option.default)}"]
-    if option.choices is not None and option.length is None:
+    if option.choices is not None and option.length is None and option.kind is str:
         name = "option"
         arguments = [*(repr(str(choice)) for choice in option.choices), *arguments]
     elif option.length is not None:
         name = {int: "int_list", float: "float_list", str: "force_list"}[option.kind]
         if option.length:
             arguments += [f"min={option.length}", f"max={option.length}"]
-    elif option.optional and option.default is not None and option.kind is not str:
-        # configobj's numbers cannot be None; the text is checked when the options are made
-        name, arguments = "string", [f"default='{option.default}'"]
+    elif (option.optional and option.default is not None and option.kind is not str) or (
+        option.choices is not None
+    ):
+        # configobj's numbers cannot be None, and it chooses between texts only: numbers and texts
+        # pass, and are checked when the options are made
+        name, arguments = "pass", [f"default='{option.default}'"]
     else:
         name = {bool: "boolean", int: "integer", float: "float", str: "string"}[option.kind]
         arguments += [

@@ -54,8 +54,8 @@ class OutlierDetection(Options):
     )
     missing_err: str = opt(
         "ignore",
-        "What an error that is not a number means: ignore flags nothing there, "
-        "zero flags every deviation.",
+        "What a missing error, one that is not a positive number, means: ignore flags nothing "
+        "there, zero flags every deviation.",
         choices=("ignore", "zero"),
     )
     min_integrations: int = opt(
@@ -174,10 +174,17 @@ def find_outliers(
 
 def _compare(data: NDArray, err: NDArray, median: NDArray, options: OutlierDetection) -> Mask:
     deviation = np.abs(data - median)
-    if options.missing_err == "zero":
-        err = np.nan_to_num(err)
+    err = _known(err, options)
     # comparisons with NaN are False
     return deviation > err * err.dtype.type(options.threshold)
+
+
+def _known(err: NDArray, options: OutlierDetection) -> NDArray:
+    """Return the errors with NaN, or (``missing_err="zero"``) 0, where there is none."""
+    if options.missing_err == "zero":
+        return np.nan_to_num(err)
+    # files hold 0 where nothing is known of a pixel: no measurement is without error
+    return np.where(err > 0, err, err.dtype.type(np.nan))
 
 
 def _motion(
@@ -196,9 +203,7 @@ def _motion(
 
 def _compare_moving(motion: Motion, err: NDArray, options: OutlierDetection) -> Mask:
     snr = options.threshold
-    errors = err[(slice(None), *motion.pixels)].astype(np.float64)
-    if options.missing_err == "zero":
-        errors = np.nan_to_num(errors)
+    errors = _known(err[(slice(None), *motion.pixels)].astype(np.float64), options)
     limit = (motion.threshold(snr) * options.jitter_scale) ** 2 * motion.excess
     return motion.residuals**2 > snr**2 * errors**2 + np.nan_to_num(limit)
 

@@ -76,10 +76,13 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
         with fits.open(path) as hdulist:
             primary = dict(hdulist[0].header)
             science = dict(hdulist["SCI"].header) if "SCI" in hdulist else None
+            last = hdulist[len(hdulist) - 1].fileinfo()
     except (OSError, ValueError, TypeError) as error:
         raise InputError(path, f"not readable as FITS ({error})", expected) from None
     if science is None:
         raise InputError(path, "has no SCI extension", expected)
+    if last["datLoc"] + last["datSpan"] > size:
+        raise InputError(path, f"is cut short ({size} bytes)", "the whole file")
     axes = [int(science.get(f"NAXIS{i}", 0)) for i in range(1, int(science["NAXIS"]) + 1)]
     if len(axes) != 3:
         found = f"SCI has {len(axes)} dimensions ({' x '.join(map(str, axes)) or 'empty'})"

@@ -184,8 +184,8 @@ def has_variance(model: JwstDataModel, name: str) -> bool:
 
 
 def variance(model: CubeModel) -> np.ndarray:
-    """Return ERR squared (float32, shape of SCI); NaN where ERR is NaN or negative."""
-    squared: np.ndarray = np.where(model.err >= 0, np.square(model.err), np.float32(np.nan))
+    """Return ERR squared (float32, shape of SCI); NaN where ERR is not positive."""
+    squared: np.ndarray = np.where(model.err > 0, np.square(model.err), np.float32(np.nan))
     return squared
 
 

@@ -110,7 +110,13 @@ def header_error(wcs: WCS, wcsinfo: Mapping[str, Any], shape: tuple[int, ...]) -
     import astropy.wcs
     from astropy.io.fits import Header
 
-    header = Header({key.upper(): value for key, value in wcsinfo.items() if _FITTED.match(key)})
+    header = Header(
+        {
+            key.upper(): value
+            for key, value in wcsinfo.items()
+            if value is not None and _FITTED.match(key)
+        }
+    )
     if "CTYPE1" not in header or "CRPIX1" not in header:
         return float("inf")
     try:

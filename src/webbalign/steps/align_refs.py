@@ -162,6 +162,9 @@ class AlignRefsStep(WebbStep):
         bad = ~np.isfinite(data) | ((dq & np.uint32(bits)) != 0)
         outside = (dq & np.uint32(models.NON_SCIENCE)) != 0
         name = cube.meta.filename
+        empty = (bad | outside).all(axis=(1, 2))
+        if empty.any() and self.options.repair == "grow":
+            data, err, bad, outside = _without_signal(empty, data, err, bad, outside)
         images = self._repair(data.astype(np.float64), bad, outside, name)
         if self.options.err_shift == "flux":
             return images, err, ~bad
@@ -176,9 +179,9 @@ class AlignRefsStep(WebbStep):
             references = known[2].references
         else:
             images, errors, good = self._repaired(stack)
-            several = self.options.align_to == "each"
+            several = self.options.align_to == "each" and len(stack.data) <= MOST_KEPT
             references = References(
-                images.astype(np.float32), errors, stack.dq, good, keep_spectra=several
+                images.astype(np.float32), errors, _flags(stack), good, keep_spectra=several
             )
         keep = self.options.align_to != "each" and len(references) <= MOST_KEPT
         psfs = PsfFrames(references, weight, self.options, keep=keep)
@@ -191,16 +194,17 @@ class AlignRefsStep(WebbStep):
         n = len(science.data)
         if self.options.align_to == "mean":
             images, errors, good = self._repaired(science)
+            some = images.any(axis=(1, 2))
+            images, errors, good = images[some], errors[some], good[some]
             variances = np.square(np.nan_to_num(errors), dtype=np.float64)
-            yield [
-                Frame(
-                    images.mean(axis=0), variances.sum(axis=0) / n**2, np.asarray(good.all(axis=0))
-                )
-            ]
+            mean, variance = images.mean(axis=0), variances.sum(axis=0) / len(images) ** 2
+            yield [Frame(mean, variance, np.asarray(good.all(axis=0)))]
             return
+        begin = 0
         if self.options.align_to == "first":
-            n = 1
-        for start in range(0, n, BLOCK):
+            begin = self._first(science)
+            n = begin + 1
+        for start in range(begin, n, BLOCK):
             part = slice(start, min(start + BLOCK, n))
             images, errors, good = self._repaired(science, part)
             variances = np.square(np.nan_to_num(errors), dtype=np.float64)
@@ -208,7 +212,16 @@ class AlignRefsStep(WebbStep):
 
     def _frame_numbers(self, science: CubeModel) -> Sequence[int]:
         to = self.options.align_to
-        return range(len(science.data)) if to == "each" else [0 if to == "first" else -1]
+        if to == "each":
+            return range(len(science.data))
+        return [self._first(science) if to == "first" else -1]
+
+    def _first(self, science: CubeModel) -> int:
+        """Return the first integration that has a good pixel."""
+        if self.options.repair == "box":
+            return 0
+        bits = interpret_bits(self.options.bad_bits) | models.NON_SCIENCE
+        return int(np.argmax(~models.bad_pixels(science, bits).all(axis=(1, 2))))
 
     def _fit(self, science: CubeModel, psfs: PsfFrames) -> list[list[ShiftFit]]:
         fit = partial(fit_frames, psfs=psfs)
@@ -288,6 +301,27 @@ class AlignRefsStep(WebbStep):
                 progress.advance()
             progress.done()
             return writer.finish(table)
+
+
+def _without_signal(
+    empty: np.ndarray, data: np.ndarray, err: np.ndarray, bad: np.ndarray, outside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Make zeros of the images that are `empty`: they get no fit, and spoil none."""
+    data, err, bad, outside = data.copy(), err.copy(), bad.copy(), outside.copy()
+    positive = err[~empty]
+    positive = positive[positive > 0]
+    data[empty], bad[empty], outside[empty] = 0.0, False, False
+    # any positive error will do: nothing is weighted with it
+    err[empty] = np.median(positive) if positive.size else 1.0
+    return data, err, bad, outside
+
+
+def _flags(stack: CubeModel) -> np.ndarray:
+    """Return the flags of the references; what is not finite is filled, but no measurement."""
+    flags: np.ndarray = stack.dq | np.where(np.isfinite(stack.data), 0, models.DO_NOT_USE).astype(
+        np.uint32
+    )
+    return flags
 
 
 def _outside(dq: np.ndarray) -> np.ndarray:

@@ -46,8 +46,9 @@ class KlipStep(WebbStep):
         Returns
         -------
         CubeModel
-            With the total error in ERR, and in the 2-D extension VAR_COMMON the part of its square
-            that all integrations share.
+            With the total error in ERR, in the 2-D extension VAR_COMMON the part of its square that
+            all integrations share, and in VAR_SPECKLE the part of that which is leftover starlight,
+            correlated between neighbouring pixels.
 
         Raises
         ------
@@ -103,8 +104,12 @@ class KlipStep(WebbStep):
                 part = _references(aligned, i)
                 flags.add(part.dq)
                 bad = self._bad_references(part)
+                used = _used(bad, field, part)
+                if not used.all():
+                    part = AlignedSlice(part.data[used], part.err[used], part.dq[used])
+                    bad = None if bad is None else bad[used]
                 basis = fit_basis(part.data, klip=self.options, good=field, bad=bad)
-                work.keep_first(basis, part)
+                work.keep_first(basis, part, used)
                 part = bad = None
             work.add(i, subtract(basis, science.data[i], good=good[i]))
             progress.advance()
@@ -123,7 +128,8 @@ class KlipStep(WebbStep):
         # the flat field is the same in all integrations: its error is a common one
         flat = np.zeros(science.shape[1:])
         if models.has_variance(science, "var_flat") and self.options.err_method == "full":
-            variance -= science.var_flat
+            # where the flat's error is unknown, ERR serves as it is
+            variance -= np.nan_to_num(science.var_flat, posinf=0.0)
             np.maximum(variance, 0.0, out=variance)
             flat = np.nan_to_num(models.mean_over_integrations(science.var_flat))
         errors = subtraction_errors(
@@ -132,7 +138,7 @@ class KlipStep(WebbStep):
             variance,
             np.square(work.first_err),
             klip=self.options,
-            groups=exposure_of_references(aligned, len(work.first_err)),
+            groups=exposure_of_references(aligned, len(work.first_used))[work.first_used],
             centre=self.centre(science, science.shape),
         )
         return replace(errors, common=errors.common + flat)
@@ -144,6 +150,7 @@ class KlipStep(WebbStep):
             science.dq |= flags.flags
             science.dq[~np.isfinite(science.data)] |= np.uint32(models.DO_NOT_USE)
         models.add_extension(science, "VAR_COMMON", errors.common.astype(np.float32))
+        models.add_extension(science, "VAR_SPECKLE", errors.standing.astype(np.float32))
         if science.meta.wcs is not None:
             update_fits_header_wcs(science)
         self.record(science, "klip")
@@ -170,15 +177,16 @@ class _Work:
             nothing = np.zeros(science.shape, np.float32)
             self.psf_model = models.new_cube(science, nothing, nothing.copy(), science.dq.copy())
 
-    def keep_first(self, basis: KlBasis, part: AlignedSlice) -> None:
+    def keep_first(self, basis: KlBasis, part: AlignedSlice, used: np.ndarray) -> None:
         """Keep what the errors are computed from: the first set of references."""
         if not self._parts:
-            self.first_basis, self.first_err = basis, part.err
+            self.first_basis, self.first_err, self.first_used = basis, part.err, used
 
     def add(self, index: int, part: Subtraction) -> None:
         """Take in one integration: its residual replaces its image."""
         self._science.data[index] = part.residual[0]
-        self._starlight += part.model[0]
+        if part.n_used[0]:
+            self._starlight += part.model[0]
         if self.psf_model is not None:
             self.psf_model.data[index] = part.model[0] + part.offsets[0]
         nothing = np.zeros((1, 0, 0))
@@ -188,8 +196,16 @@ class _Work:
     def subtraction(self) -> Subtraction:
         """All integrations; of the starlight only the mean."""
         whole = stack_subtractions(self._parts)
-        mean = self._starlight / len(self._parts)
+        mean = self._starlight / max(np.count_nonzero(whole.n_used), 1)
         return replace(whole, residual=self._science.data, model=mean[None])
+
+
+def _used(bad: np.ndarray | None, field: np.ndarray, part: AlignedSlice) -> np.ndarray:
+    """Return which references (npsfs,) have a good pixel; all of them if none has."""
+    if bad is None:
+        return np.ones(len(part.data), bool)
+    used: np.ndarray = (~bad & field).any(axis=(1, 2))
+    return used if used.any() else ~used
 
 
 def _references(aligned: Any, index: int) -> AlignedSlice:

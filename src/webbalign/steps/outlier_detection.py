@@ -53,7 +53,10 @@ class OutlierDetectionStep(WebbStep):
         bad = models.bad_pixels(exposure, bad_from_good_bits(options.good_bits))
         outliers = find_outliers(exposure.data, exposure.err, ~bad, options=options)
         self._report(exposure, outliers)
-        _flag(exposure, outliers.mask)
+        exposure.dq[outliers.mask] |= np.uint32(models.DO_NOT_USE | models.OUTLIER)
+        # the peers blank whatever is flagged, we only what this step has flagged
+        flagged = (exposure.dq & np.uint32(models.DO_NOT_USE)) != 0
+        _blank(exposure, flagged if options.flag_bad else outliers.mask)
         done = outliers.status is OutlierStatus.OK
         self.record(exposure, "outlier_detection", "COMPLETE" if done else "SKIPPED")
         if options.save_intermediate_results:
@@ -79,8 +82,7 @@ class OutlierDetectionStep(WebbStep):
         log.info("saved %s", saved)
 
 
-def _flag(exposure: CubeModel, mask: np.ndarray) -> None:
-    exposure.dq[mask] |= np.uint32(models.DO_NOT_USE | models.OUTLIER)
+def _blank(exposure: CubeModel, mask: np.ndarray) -> None:
     # stage-3 products of JWST hold NaN wherever DO_NOT_USE was set by this step
     exposure.data[mask] = np.nan
     exposure.err[mask] = np.nan

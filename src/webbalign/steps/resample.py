@@ -50,6 +50,8 @@ class Average:
         (ny, nx).
     mean : Combined or None
         The mean of the integrations.
+    speckle_variance : ndarray or None
+        Variance of the leftover starlight (ny, nx), part of that of the mean.
     integrations : list of Integration
         The integrations, where every one has to be drizzled (``err_source="var"``).
     """
@@ -59,6 +61,7 @@ class Average:
     wcs: WCS = field(repr=False)
     shape: tuple[int, int] = field(repr=False)
     mean: Combined | None = field(repr=False)
+    speckle_variance: np.ndarray | None = field(default=None, repr=False)
     integrations: Sequence[Integration] = field(default=(), repr=False)
 
 
@@ -136,7 +139,8 @@ class ResampleStep(WebbStep):
         like = CubeModel(validate_on_assignment=False)
         like.update(model)
         like.meta.filename = model.meta.filename
-        return Average(like, model.meta.wcs, model.shape[-2:], mean, kept)
+        speckles = models.extension(model, "VAR_SPECKLE")
+        return Average(like, model.meta.wcs, model.shape[-2:], mean, speckles, kept)
 
     # Operations of `process` ---------------------------------------------------------------------
 
@@ -195,6 +199,7 @@ class ResampleStep(WebbStep):
             yield Exposure(
                 integrations=average.integrations,
                 mean=average.mean,
+                speckle_variance=average.speckle_variance,
                 pixmap=pixel_map(
                     wcs, grid.wcs, average.shape,
                     stepsize=options.pixmap_stepsize, order=options.pixmap_order,
