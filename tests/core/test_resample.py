@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 from configobj import ConfigObj
 from configobj.validate import Validator
 from drizzle.resample import Drizzle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from webbalign.core.coaddition import split_integrations
 from webbalign.core.drizzling import Exposure

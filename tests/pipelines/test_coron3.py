@@ -150,6 +150,13 @@ def test_without_the_4d_product_the_result_is_the_same(sequence, finished, tmp_p
         np.testing.assert_allclose(new["SCI"].data, old["SCI"].data, rtol=1e-5, atol=1e-4)
 
 
+def test_without_the_4d_product_the_errors_are_the_same(sequence, finished, tmp_path):
+    steps = {"align_refs": {"save_psfalign": False}}
+    result = run(sequence.association, output_dir=tmp_path, figure=False, steps=steps)
+    with fits.open(result.model_path) as new, fits.open(finished.model_path) as old:
+        np.testing.assert_allclose(new["ERR"].data, old["ERR"].data, rtol=1e-3)
+
+
 def test_combined_about_the_star(sequence, tmp_path):
     steps = {"resample": {"combine_on": "star"}, "align_refs": {"align_to": "first"}}
     result = run(sequence.association, output_dir=tmp_path, figure=False, steps=steps)

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from stdatamodels.jwst import datamodels
 
 from webbalign.pipelines.coron3 import run
 from webbalign.products.associations import make_association
@@ -51,6 +52,18 @@ def test_the_edge_on_disk_is_at_its_position_angle(reduced):
         star = WCS(header, naxis=2).all_pix2world(header["CRPIX1"] - 1, header["CRPIX2"] - 1, 0)
     centre = wcs.all_world2pix(*star, 0)
     assert disk_position_angle(image, centre) == pytest.approx(128.5, abs=1.5)
+
+
+def test_headers_agree_with_the_gwcs_although_those_of_the_input_do_not(reduced):
+    for path in reduced.files:
+        if path.name.startswith(("jw01184001001", "jw01184002001")) and path.stem.endswith(
+            ("crfints", "psfsub")
+        ):
+            with datamodels.open(path) as model, fits.open(path) as hdulist:
+                x, y = np.meshgrid(np.linspace(5, 314, 7), np.linspace(5, 314, 7))
+                sky = model.meta.wcs(x, y, with_bounding_box=False)
+                back = WCS(hdulist["SCI"].header, naxis=2).all_world2pix(*sky, 0)
+            np.testing.assert_allclose(back, [x, y], atol=0.01)
 
 
 def test_frames_that_are_registered_already_need_no_shift(reduced):

@@ -131,3 +131,14 @@ def test_existing_products_can_be_protected(exposure, tmp_path):
 def test_mean_over_integrations_leaves_nan_out():
     cube = np.array([[[1.0, np.nan, np.nan]], [[3.0, 5.0, np.nan]]])
     np.testing.assert_array_equal(models.mean_over_integrations(cube), [[2.0, 5.0, np.nan]])
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_the_history_of_a_file_outlives_its_flagging(sequence, tmp_path, header):
+    source = tmp_path / sequence.psf[0]
+    source.write_bytes((sequence.association.parent / sequence.psf[0]).read_bytes())
+    fits.setval(source, "HISTORY", value="made by stage 2")
+    model = models.open_cube(source, wcs=False, header=header)
+    models.add_history(model, "flagged")
+    saved = models.save_flagged(model, tmp_path / "x_crfints.fits")
+    assert list(fits.getheader(saved)["HISTORY"]) == ["made by stage 2", "flagged"]

@@ -18,6 +18,7 @@ from webbalign.pipelines.options import Coron3Options
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
 from webbalign.products.names import exposure_product, root, source_product
+from webbalign.products.references import read_psfmask
 from webbalign.reports.summary import Coron3Summary, ExposureRow
 from webbalign.steps.align_refs import AlignRefsStep
 from webbalign.steps.klip import KlipStep
@@ -72,7 +73,7 @@ class Coron3Pipeline(WebbPipeline):
         """
         association = load_association(source)
         headers = check_members(association)
-        self._refuse_skips()
+        self._refuse_impossible()
         self.asn_id, self.output_file = association.asn_id, None
         self._announce(association, headers)
         self.prepare_folder()
@@ -83,7 +84,13 @@ class Coron3Pipeline(WebbPipeline):
         self.summary.files = self.written
         return result
 
-    def _refuse_skips(self) -> None:
+    def _refuse_impossible(self) -> None:
+        """Refuse what cannot work before anything is done."""
+        for name in ("outlier_detection", "align_refs", "klip", "resample"):
+            _ = getattr(self, name).options
+        mask = self.align_refs.override_psfmask
+        if isinstance(mask, str) and mask.strip().upper() not in ("", "N/A", "DERIVED"):
+            read_psfmask(mask, self.align_refs.psfmask_convention)
         if self.stack_refs.skip:
             raise OptionError("option 'steps.stack_refs.skip': the PSF stack cannot be left out")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -108,6 +109,7 @@ def open_cube(
             raise InputError(path, f"not readable as CubeModel ({error})") from None
     model.meta.filename = path.name
     model._source_path = str(path)
+    model._header_read = header
     return complete(model, need_errors=need_errors)
 
 
@@ -314,12 +316,31 @@ def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) 
         header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         for keyword, value in flat_statuses(model):
             header[keyword] = value
-        header.remove("HISTORY", ignore_missing=True, remove_all=True)
+        if getattr(model, "_wcs_renewed", False):
+            _renew_wcs(hdulist["SCI"].header, model.meta.wcsinfo.instance)
+        if getattr(model, "_header_read", True):
+            # the model has the entries of the file as well
+            header.remove("HISTORY", ignore_missing=True, remove_all=True)
         for text in history(model):
             header["HISTORY"] = text
         hdulist.writeto(temporary, output_verify="silentfix")
     model.meta.filename = path.name
     return path
+
+
+def _renew_wcs(header: fits.Header, wcsinfo: dict[str, Any]) -> None:
+    """Write the WCS keywords of a model into a header; what the model lacks goes."""
+    for keyword in list(header):
+        if _DISTORTION.fullmatch(keyword):
+            del header[keyword]
+    for key, value in wcsinfo.items():
+        keyword = key.upper()
+        if value is not None and (_LINEAR.fullmatch(keyword) or _DISTORTION.fullmatch(keyword)):
+            header[keyword] = value
+
+
+_LINEAR = re.compile(r"WCSAXES|C(RPIX|RVAL|TYPE|UNIT|DELT)[12]|PC[12]_[12]|S_REGION")
+_DISTORTION = re.compile(r"CD\d_\d|[AB]P?_(\d_\d|ORDER)")
 
 
 def _replace_data(hdulist: fits.HDUList, name: str, data: np.ndarray | None) -> None:

@@ -58,6 +58,11 @@ class KlipStep(WebbStep):
         science = self.open_input(target)
         aligned = open_aligned(self._path(references))
         _check(science, aligned)
+        if aligned.meta.cal_step.align_psfs != "COMPLETE":
+            log.warning(
+                "%s: references that were not aligned (S_PSFALI is not COMPLETE)",
+                aligned.meta.filename,
+            )
         good = self._good_pixels(science)
         flags = _ReferenceFlags(good.shape[1:])
         work = self._subtract(science, aligned, good, flags)

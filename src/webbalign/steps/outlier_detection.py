@@ -12,6 +12,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 from webbalign.core.outliers import OutlierDetection, Outliers, OutlierStatus, find_outliers
 from webbalign.products import models
 from webbalign.products.flags import bad_from_good_bits
+from webbalign.products.wcs import update_fits_header_wcs
 from webbalign.steps.base import WebbStep
 
 __all__ = ["OutlierDetectionStep"]
@@ -57,6 +58,10 @@ class OutlierDetectionStep(WebbStep):
         # the peers blank whatever is flagged, we only what this step has flagged
         flagged = (exposure.dq & np.uint32(models.DO_NOT_USE)) != 0
         _blank(exposure, flagged if options.flag_bad else outliers.mask)
+        if exposure.meta.wcs is not None:
+            before = dict(exposure.meta.wcsinfo.instance)
+            update_fits_header_wcs(exposure)
+            exposure._wcs_renewed = before != exposure.meta.wcsinfo.instance
         done = outliers.status is OutlierStatus.OK
         self.record(exposure, "outlier_detection", "COMPLETE" if done else "SKIPPED")
         if options.save_intermediate_results:
