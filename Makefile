@@ -47,7 +47,7 @@ $(DEV): requirements/dev.txt $(RUN)
 demo: $(RUN)
 	$(BIN)/webbalign simulate coron3 $(DEMO_DIR) $(DEMO_SEQUENCE)
 	$(BIN)/webbalign coron3 $(DEMO_DIR)/*_asn.json --output-dir $(DEMO_DIR)/products \
-	  --mark=$$($(BIN)/python -c '$(COMPANION)' $(DEMO_DIR)/*_truth.json)
+	  --figure --mark=$$($(BIN)/python -c '$(COMPANION)' $(DEMO_DIR)/*_truth.json)
 	@echo
 	@echo "Pictures (before, PSF model, after, combined):"
 	@ls -1 $(DEMO_DIR)/products/*.png

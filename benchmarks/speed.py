@@ -64,7 +64,7 @@ def whole_runs(report: Report, n: int, quick: bool) -> None:
     report.note(
         f"NIRCam 320 x 320, 2 x {size['nints']} science and 9 x {size['ref_nints']} reference "
         "integrations, one thread, in turns, one run of each before that is not counted. Whole "
-        "processes: imports, all products and (webbalign) the figure included. The criterion "
+        "processes: imports and all products included, no figure on either side. The criterion "
         "speaks of wall time; CPU times are less disturbed by what else the machine does."
     )
 

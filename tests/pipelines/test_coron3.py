@@ -20,6 +20,7 @@ def finished(sequence, tmp_path_factory):
     return run(
         sequence.association,
         output_dir=tmp_path_factory.mktemp("out"),
+        figure=True,
         mark=[companion["ra"], companion["dec"]],
     )
 
@@ -122,7 +123,7 @@ def test_summary_tells_the_gain(finished):
 
 def test_call_returns_the_combined_image(sequence, tmp_path):
     image = Coron3Pipeline.call(
-        str(sequence.association), output_dir=str(tmp_path), configure_log=False, figure=False,
+        str(sequence.association), output_dir=str(tmp_path), configure_log=False,
         steps={"klip": {"truncate": 3}, "align_refs": {"align_to": "first"}},
     )  # fmt: skip
     assert isinstance(image, datamodels.ImageModel)
@@ -134,9 +135,7 @@ def test_call_returns_the_combined_image(sequence, tmp_path):
 
 
 def test_threads_give_the_same_pixels(sequence, finished, tmp_path):
-    result = run(
-        sequence.association, output_dir=tmp_path, figure=False, executor="threads", workers=2
-    )
+    result = run(sequence.association, output_dir=tmp_path, executor="threads", workers=2)
     with fits.open(result.model_path) as new, fits.open(finished.model_path) as old:
         np.testing.assert_array_equal(new["SCI"].data, old["SCI"].data)
         np.testing.assert_array_equal(new["ERR"].data, old["ERR"].data)
@@ -144,7 +143,7 @@ def test_threads_give_the_same_pixels(sequence, finished, tmp_path):
 
 def test_without_the_4d_product_the_result_is_the_same(sequence, finished, tmp_path):
     steps = {"align_refs": {"save_psfalign": False}}
-    result = run(sequence.association, output_dir=tmp_path, figure=False, steps=steps)
+    result = run(sequence.association, output_dir=tmp_path, steps=steps)
     assert not list(tmp_path.glob("*psfalign*"))
     with fits.open(result.model_path) as new, fits.open(finished.model_path) as old:
         np.testing.assert_allclose(new["SCI"].data, old["SCI"].data, rtol=1e-5, atol=1e-4)
@@ -152,19 +151,19 @@ def test_without_the_4d_product_the_result_is_the_same(sequence, finished, tmp_p
 
 def test_without_the_4d_product_the_errors_are_the_same(sequence, finished, tmp_path):
     steps = {"align_refs": {"save_psfalign": False}}
-    result = run(sequence.association, output_dir=tmp_path, figure=False, steps=steps)
+    result = run(sequence.association, output_dir=tmp_path, steps=steps)
     with fits.open(result.model_path) as new, fits.open(finished.model_path) as old:
         np.testing.assert_allclose(new["ERR"].data, old["ERR"].data, rtol=1e-3)
 
 
 def test_combined_about_the_star(sequence, tmp_path):
     steps = {"resample": {"combine_on": "star"}, "align_refs": {"align_to": "first"}}
-    result = run(sequence.association, output_dir=tmp_path, figure=False, steps=steps)
+    result = run(sequence.association, output_dir=tmp_path, steps=steps)
     assert result.model_path.is_file()
 
 
 def test_miri_without_variances(miri_sequence, tmp_path):
-    result = run(miri_sequence.association, output_dir=tmp_path, figure=False)
+    result = run(miri_sequence.association, output_dir=tmp_path)
     assert result.exit_status == 0
     with fits.open(result.model_path) as hdulist:
         seen = hdulist["WHT"].data > 0
@@ -172,7 +171,7 @@ def test_miri_without_variances(miri_sequence, tmp_path):
 
 
 def test_profile_jwst_runs(sequence, tmp_path):
-    result = run(sequence.association, output_dir=tmp_path, figure=False, profile="jwst")
+    result = run(sequence.association, output_dir=tmp_path, profile="jwst")
     with fits.open(result.model_path) as hdulist:
         assert np.isfinite(hdulist["SCI"].data).any()
     (path, _) = sorted(tmp_path.glob("*_psfalign.fits"))
@@ -181,15 +180,15 @@ def test_profile_jwst_runs(sequence, tmp_path):
 
 def test_skipped_steps(sequence, tmp_path, caplog):
     skips = {"align_refs": {"skip": True}, "outlier_detection": {"skip": True}}
-    result = run(sequence.association, output_dir=tmp_path / "a", figure=False, steps=skips)
+    result = run(sequence.association, output_dir=tmp_path / "a", steps=skips)
     assert result.exit_status == 3
     assert not list((tmp_path / "a").glob("*crfints*"))
     steps = {"klip": {"skip": True}, "align_refs": {"align_to": "first"}}
-    run(sequence.association, output_dir=tmp_path / "b", figure=False, steps=steps)
+    run(sequence.association, output_dir=tmp_path / "b", steps=steps)
     (path, _) = sorted((tmp_path / "b").glob("*_psfsub.fits"))
     assert fits.getval(path, "S_KLIP") == "SKIPPED"
     steps = {"resample": {"skip": True}, "align_refs": {"align_to": "first"}}
-    result = run(sequence.association, output_dir=tmp_path / "c", figure=False, steps=steps)
+    result = run(sequence.association, output_dir=tmp_path / "c", steps=steps)
     assert result.model_path is None
     with pytest.raises(OptionError, match="stack_refs"):
         run(sequence.association, output_dir=tmp_path, steps={"stack_refs": {"skip": True}})
@@ -205,7 +204,7 @@ def test_hooks_are_run_and_their_changes_kept(sequence, tmp_path):
     hook = f"{__name__}.label"
     steps = {"outlier_detection": {"post_hooks": [hook]}, "align_refs": {"align_to": "first"}}
     Coron3Pipeline.call(
-        str(sequence.association), output_dir=str(tmp_path), steps=steps, figure=False,
+        str(sequence.association), output_dir=str(tmp_path), steps=steps,
         configure_log=False,
     )  # fmt: skip
     for path in tmp_path.glob("*_crfints.fits"):
@@ -263,7 +262,7 @@ def test_plan_names_members_mask_and_sizes_and_writes_nothing(sequence, tmp_path
 def test_inputs_are_never_replaced(sequence, tmp_path):
     association = copy(sequence, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*_calints.fits")}
-    run(association, output_dir=tmp_path, figure=False)
+    run(association, output_dir=tmp_path)
     for name, content in before.items():
         assert (tmp_path / name).read_bytes() == content
 
@@ -271,7 +270,7 @@ def test_inputs_are_never_replaced(sequence, tmp_path):
 def test_parameters_are_saved(sequence, tmp_path):
     file = tmp_path / "coron3.asdf"
     steps = {"klip": {"truncate": 4}, "align_refs": {"align_to": "first"}}
-    run(sequence.association, output_dir=tmp_path, figure=False, steps=steps, save_parameters=file)
+    run(sequence.association, output_dir=tmp_path, steps=steps, save_parameters=file)
     again = Coron3Pipeline.create(str(sequence.association), config_file=str(file))
     assert again.klip.truncate == 4
     assert again.align_refs.align_to == "first"
@@ -284,5 +283,5 @@ def test_ignored_members_are_named(sequence, tmp_path, caplog):
     association.write_text(json.dumps(content))
     with caplog.at_level(logging.WARNING):
         assert "ignored    x.fits (background)" in plan(association)
-        run(association, output_dir=tmp_path / "o", figure=False)
+        run(association, output_dir=tmp_path / "o")
     assert "x.fits: member of exptype 'background' takes no part" in caplog.text

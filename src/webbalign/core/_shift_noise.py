@@ -39,6 +39,7 @@ _BLOCK = 16
 _LEAST_EXCESS = 0.4
 # The sums for the covariance leave out the faintest pixels, which hold this part of them
 _NEGLECTED = 3e-3
+_SAMPLE = 8192
 
 
 def gradients(image: Array) -> Array:
@@ -168,8 +169,11 @@ def _foremost(rows: Array, weight: Array) -> NDArray[np.intp]:
     power = rows * rows * weight
     part = (power[0] + power[1]) / max(power[:2].sum(), np.finfo(float).tiny)
     part += power[2] / max(power[2].sum(), np.finfo(float).tiny)
-    order = np.sort(part)
-    first = np.searchsorted(np.cumsum(order), _NEGLECTED * order.sum(), side="right")
+    # The faint pixels are many and alike: a sample of them tells the threshold as well as all do,
+    # whose sorting would take half of the time of a fit.
+    step = max(part.size // _SAMPLE, 1)
+    order = np.sort(part[::step])
+    first = np.searchsorted(step * np.cumsum(order), _NEGLECTED * part.sum(), side="right")
     return np.flatnonzero((part >= order[min(first, order.size - 1)]) & (part > 0))
 
 

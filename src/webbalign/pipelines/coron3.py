@@ -194,7 +194,8 @@ class Coron3Pipeline(WebbPipeline):
         result.meta.asn.table_name = association.table_name
         result.meta.asn.pool_name = association.pool_name
         path = self.write(result, source_product(association.name, self.suffix or "i2d"))
-        if self.options.figure and isinstance(result, ImageModel) and self._first is not None:
+        wanted = self.options.figure or self.options.mark
+        if wanted and isinstance(result, ImageModel) and self._first is not None:
             self.written.append(self._draw(self._first, result, path.with_suffix(".png")))
         return result
 

@@ -15,11 +15,13 @@ class Coron3Options(Options):
     """Options of coron3."""
 
     figure: bool = opt(
-        True, "Draw the result (before, PSF model, after, combined) into a PNG beside the i2d."
+        False,
+        "Draw the result (before, PSF model, after, combined, significance) into a PNG beside the "
+        "i2d. Takes about a second.",
     )
     mark: tuple[float, ...] | None = opt(
         None,
-        "Sky positions to mark in the figure: RA and Dec in degrees, one pair after the other.",
+        "Sky positions to mark in the figure (which is drawn then): RA and Dec in degrees, in pairs.",
     )
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,13 +80,14 @@ def draw_panels(
     from matplotlib.figure import Figure
 
     path = Path(path)
+    panels = [_cut(panel, radius) for panel in panels]
     figure = Figure(figsize=(3.5 * len(panels), 4.5), dpi=100)
     FigureCanvasAgg(figure)
     # placed by hand: an automatic layout draws everything several times
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.185, top=0.87, wspace=0.06)
     for axis, panel in zip(axes, panels, strict=True):
-        shown = _show(axis, panel, _norm(panels, panel, radius), radius)
+        shown = _show(axis, panel, _norm(panels, panel), radius)
         axis.tick_params(labelleft=axis is axes[0])
         box = axis.get_position()
         bar = figure.add_axes((box.x0 + 0.1 * box.width, 0.105, 0.8 * box.width, 0.025))
@@ -112,17 +113,20 @@ def _ticks(norm: Any) -> list[float]:
     return [-step, 0.0, step]
 
 
-def _cut(panel: Panel, radius: float) -> NDArray:
-    """Return the part of an image that is shown."""
-    half = int(np.ceil(radius / panel.pixel_scale))
-    x, y = (round(value) for value in panel.centre)
-    return panel.image[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+def _cut(panel: Panel, radius: float) -> Panel:
+    """Return the part of a panel that is shown: the rest would only take time."""
+    half = int(np.ceil(radius / panel.pixel_scale)) + 1
+    x, y = (max(round(value) - half, 0) for value in panel.centre)
+    image = panel.image[y : y + 2 * half + 1, x : x + 2 * half + 1]
+    marks = [Mark((mark.xy[0] - x, mark.xy[1] - y), mark.label) for mark in panel.marks]
+    centre = (panel.centre[0] - x, panel.centre[1] - y)
+    return replace(panel, image=image, centre=centre, marks=marks)
 
 
-def _norm(panels: Sequence[Panel], panel: Panel, radius: float) -> Any:
+def _norm(panels: Sequence[Panel], panel: Panel) -> Any:
     from matplotlib.colors import AsinhNorm, Normalize
 
-    alike = [_cut(other, radius) for other in panels if other.starlight == panel.starlight]
+    alike = [other.image for other in panels if other.starlight == panel.starlight]
     values = np.concatenate([image[np.isfinite(image)] for image in alike])
     if not values.size:
         return Normalize(-1, 1)
@@ -131,7 +135,7 @@ def _norm(panels: Sequence[Panel], panel: Panel, radius: float) -> Any:
         return AsinhNorm(linear_width=max(top / 50, 1e-30), vmin=0, vmax=top)
     if panel.spread is not None:
         return Normalize(-panel.spread, panel.spread)
-    values = _cut(panel, radius)
+    values = panel.image
     spread = np.percentile(np.abs(values[np.isfinite(values)]), 98.5)
     return Normalize(-spread, spread)
 

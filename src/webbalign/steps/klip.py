@@ -156,7 +156,7 @@ class KlipStep(WebbStep):
             science.dq[~np.isfinite(science.data)] |= np.uint32(models.DO_NOT_USE)
         models.add_extension(science, "VAR_COMMON", errors.common.astype(np.float32))
         models.add_extension(science, "VAR_SPECKLE", errors.standing.astype(np.float32))
-        if science.meta.wcs is not None:
+        if science.meta.wcs is not None and not getattr(science, "_wcs_checked", False):
             update_fits_header_wcs(science)
         self.record(science, "klip")
         known = errors.common[np.isfinite(errors.common)]

@@ -62,6 +62,7 @@ class OutlierDetectionStep(WebbStep):
             before = dict(exposure.meta.wcsinfo.instance)
             update_fits_header_wcs(exposure)
             exposure._wcs_renewed = before != exposure.meta.wcsinfo.instance
+            exposure._wcs_checked = True
         done = outliers.status is OutlierStatus.OK
         self.record(exposure, "outlier_detection", "COMPLETE" if done else "SKIPPED")
         if options.save_intermediate_results:
