@@ -21,7 +21,7 @@ class Coron3Options(Options):
     )
     mark: tuple[float, ...] | None = opt(
         None,
-        "Sky positions to mark in the figure (which is drawn then): RA and Dec in degrees, in pairs.",
+        "Sky positions to mark in the figure, which is drawn then: RA, Dec in degrees, in pairs.",
     )
 
     def __post_init__(self) -> None:
