@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ class Resampled:
     n_exposures: int
 
 
-class Grid:
+class Grid(ABC):
     """The output arrays while exposures are added.
 
     Parameters
@@ -154,13 +155,13 @@ class Grid:
                 **arrays,
             )
 
+    @abstractmethod
     def add(self, exposure: Exposure) -> None:
         """Drizzle one exposure onto the grid."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, count: int) -> Resampled:
         """Return the image of the `count` exposures that were added."""
-        raise NotImplementedError
 
     def _result(
         self,
