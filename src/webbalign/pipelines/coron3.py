@@ -17,6 +17,7 @@ from webbalign.pipelines.base import WebbPipeline
 from webbalign.pipelines.options import Coron3Options
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
+from webbalign.products.headers import read_header
 from webbalign.products.names import exposure_product, root, source_product
 from webbalign.products.references import read_psfmask
 from webbalign.reports.summary import Coron3Summary, ExposureRow
@@ -115,9 +116,11 @@ class Coron3Pipeline(WebbPipeline):
         progress.start("flag PSF exposures", len(association.psf))
         exposures: list[CubeModel] = []
         for path in association.psf:
-            # the metadata of the stack are those of its first exposure; a hook may want all
-            header = not exposures or self._has_hooks
-            exposure = models.open_cube(path, wcs=False, header=header)
+            # the metadata of the stack are those of its first exposure; a hook may want all; a
+            # header that was edited is made to agree with the GWCS
+            moved = read_header(path).wcs_moved
+            header = not exposures or moved or self._has_hooks
+            exposure = models.open_cube(path, wcs=moved, header=header)
             exposures.append(self._flag(exposure, path))
             progress.advance()
         progress.done()

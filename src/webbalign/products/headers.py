@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ class ExposureHeader:
         Program number and target name.
     star_xy : tuple of float or None
         0-based (x, y) of the star, CRPIX - 1.
+    wcs_moved : bool
+        Whether CRVAL is not the pointing of the aperture (RA_REF, DEC_REF), of which the GWCS is
+        made: somebody has moved the one or the other, and they may disagree.
     """
 
     nints: int
@@ -47,6 +51,7 @@ class ExposureHeader:
     program: str
     target: str
     star_xy: tuple[float, float] | None
+    wcs_moved: bool = False
 
 
 def read_header(path: str | Path) -> ExposureHeader:
@@ -99,6 +104,7 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
         image_shape=(axes[1], axes[0]),
         is_psf=_is_true(primary.get("IS_PSF", False)),
         star_xy=_star(science),
+        wcs_moved=_is_moved(science),
         **{name: _text(primary.get(keyword)) for name, keyword in _KEYWORDS.items()},
     )
 
@@ -130,3 +136,16 @@ def _star(header: dict[str, Any]) -> tuple[float, float] | None:
         return float(header["CRPIX1"]) - 1.0, float(header["CRPIX2"]) - 1.0
     except (KeyError, TypeError, ValueError):
         return None
+
+
+_SAME_POINTING = 1e-7  # degrees; 0.4 mas is 0.01 px of NIRCam's short-wave channel
+
+
+def _is_moved(header: dict[str, Any]) -> bool:
+    try:
+        dec = float(header["DEC_REF"])
+        d_dec = float(header["CRVAL2"]) - dec
+        d_ra = (float(header["CRVAL1"]) - float(header["RA_REF"])) * math.cos(math.radians(dec))
+    except (KeyError, TypeError, ValueError):
+        return True
+    return not math.hypot(d_ra, d_dec) < _SAME_POINTING
