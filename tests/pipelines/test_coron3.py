@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from stdatamodels.jwst import datamodels
 
 from webbalign.core.errors import InputError, OptionError, WebbalignError
+from webbalign.execution.executors import ExecutorError
 from webbalign.pipelines import Coron3Pipeline
 from webbalign.pipelines.coron3 import plan, run
 
@@ -257,6 +258,19 @@ def test_plan_names_members_mask_and_sizes_and_writes_nothing(sequence, tmp_path
     assert "psfmask    derived" in text
     assert "GB free" in text
     assert not (tmp_path / "new").exists()
+
+
+def test_plan_refuses_what_the_run_would_refuse(sequence, tmp_path):
+    with pytest.raises(OptionError, match="snr"):
+        plan(sequence.association, steps={"outlier_detection": {"snr": "many"}})
+    with pytest.raises(ExecutorError, match="no executor 'cloud'"):
+        plan(sequence.association, executor="cloud")
+
+
+def test_plan_says_when_the_disk_is_too_small(sequence, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert "NOT ENOUGH" in plan(sequence.association, output_dir=str(tmp_path))
 
 
 def test_inputs_are_never_replaced(sequence, tmp_path):

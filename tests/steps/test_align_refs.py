@@ -97,6 +97,13 @@ def test_the_product_and_its_table_are_saved(pair, tmp_path):
         assert aligned.meta.cal_step.align_psfs == "COMPLETE"
 
 
+def test_without_the_product_its_table_alone_is_saved(pair, tmp_path):
+    aligned = run(pair, save_psfalign=False, output_dir=str(tmp_path), save_results=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["jw1_psfalign_shifts.ecsv"]
+    assert len(Table.read(tmp_path / "jw1_psfalign_shifts.ecsv")) == 6
+    assert aligned.shape == (2, 3, 64, 64)
+
+
 def test_na_leaves_the_references_where_they_are(pair):
     target, psf, _ = pair
     result = AlignRefsStep.call(target, psf, override_psfmask="N/A", configure_log=False)

@@ -13,6 +13,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 
 from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
+from webbalign.execution import executor
 from webbalign.pipelines.base import WebbPipeline
 from webbalign.pipelines.options import Coron3Options
 from webbalign.products import models
@@ -343,11 +344,15 @@ def plan(association: str | Path, **options: Any) -> str:
     ------
     InputError
         If the members cannot be used together.
+    OptionError, ExecutorError
+        If the options cannot be followed, or what the executor needs is not installed.
     """
     from webbalign.pipelines.planning import describe_plan
 
     runtime = ("executor", "workers", "progress", "map", "overwrite", "save_parameters")
     chosen = {name: value for name, value in options.items() if name not in runtime}
     pipeline = Coron3Pipeline.create(association, **chosen)
+    pipeline._refuse_impossible()
+    executor(options.get("executor") or "serial", options.get("workers"))
     members = load_association(association)
     return describe_plan(members, check_members(members), pipeline)

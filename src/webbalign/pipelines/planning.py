@@ -100,5 +100,5 @@ def _sizes(
         f"alignment  to {options.align_to}: psfalign {shape}, {npsfs} references",
         f"memory     about {memory / 1e9:.1f} GB",
         f"disk       about {disk / 1e9:.2f} GB in {pipeline.output_folder} "
-        f"({free / 1e9:.0f} GB free)",
+        f"({free / 1e9:.2f} GB free{'' if disk < 0.95 * free else ': NOT ENOUGH'})",
     ]

@@ -174,7 +174,7 @@ def _broadcast_dq(model: CubeModel) -> np.ndarray:
 def _summed_variance(model: CubeModel) -> np.ndarray:
     parts = [getattr(model, name) for name in _VARIANCES if has_variance(model, name)]
     if not parts:
-        found = "no ERR array that fits SCI, and no VAR_* to replace it"
+        found = "no ERR array that fits SCI and holds a positive value, and no VAR_* to replace it"
         raise InputError(model.meta.filename, found, "errors")
     return np.asarray(np.sum(parts, axis=0, dtype=np.float64))
 

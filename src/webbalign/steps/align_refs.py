@@ -104,7 +104,11 @@ class AlignRefsStep(WebbStep):
         return write_ecsv(table, path, meta)
 
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
-        """Save the aligned references and the table of shifts."""
+        """Save the aligned references and the table of shifts; only that without `save_psfalign`."""
+        if isinstance(model, ComputedQuad):
+            table = self.write_table(model, path)
+            log.info("saved %s", table)
+            return table
         saved = super().save_product(model, path)
         if models.extension(model, "SHIFTS") is not None:
             log.info("saved %s", self.write_table(model, saved))
