@@ -104,7 +104,7 @@ class AlignRefsStep(WebbStep):
         return write_ecsv(table, path, meta)
 
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
-        """Save the aligned references and the table of shifts; only that without `save_psfalign`."""
+        """Save the aligned references and their table of shifts (alone without `save_psfalign`)."""
         if isinstance(model, ComputedQuad):
             table = self.write_table(model, path)
             log.info("saved %s", table)
