@@ -20,14 +20,14 @@ ARCSEC = float(np.radians(1.0 / 3600.0))
 
 
 def sky_to_vectors(sky: ArrayLike) -> NDArray[np.float64]:
-    """Return unit vectors, shape (..., 3), of right ascension and declination in degrees, (..., 2)."""
+    """Return unit vectors (..., 3) of right ascension and declination (..., 2) in degrees."""
     angles = np.radians(np.asarray(sky, dtype=np.float64))
     ra, dec = angles[..., 0], angles[..., 1]
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def vectors_to_sky(vectors: ArrayLike) -> NDArray[np.float64]:
-    """Return right ascension (0 to 360) and declination in degrees, (..., 2), of vectors (..., 3)."""
+    """Return right ascension (0 to 360) and declination, (..., 2), degrees, of vectors (..., 3)."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     ra = np.degrees(np.arctan2(y, x)) % 360.0
     return np.stack([ra, np.degrees(np.arctan2(z, np.hypot(x, y)))], axis=-1)
