@@ -13,7 +13,7 @@ from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed, did_you_mean, first_positional, parse
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import WebbalignError
-from webbalign.execution import ExecutorError
+from webbalign.execution import ExecutorError, spared_from_collection
 
 __all__ = ["main"]
 
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(_dispatch(words))
+        with spared_from_collection():
+            return int(_dispatch(words))
     except UsageError as error:
         _say_error(str(error))
         print(f"Try: webbalign {_help_hint(words)}--help", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webbalign.execution.collection import spared_from_collection
 from webbalign.execution.executors import NAMES, Executor, ExecutorError, executor
 from webbalign.execution.progress import NullProgress, Progress
 from webbalign.execution.threads import available_cores, limit_threads
@@ -15,4 +16,5 @@ __all__ = [
     "available_cores",
     "executor",
     "limit_threads",
+    "spared_from_collection",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import numpy as np
 from stdatamodels.jwst.datamodels import JwstDataModel
 from stpipe import Pipeline
 
-from webbalign.execution import executor, limit_threads
+from webbalign.execution import executor, limit_threads, spared_from_collection
 from webbalign.products.atomic import sweep
 from webbalign.steps.base import Runtime, WebbStep
 
@@ -109,20 +108,6 @@ def keep_memory_mapped() -> None:
     an image's memory anew from the system each time takes up to half of a numpy operation.
     """
     np.empty(4_000_000)
-
-
-@contextmanager
-def spared_from_collection() -> Iterator[None]:
-    """Keep what exists by now out of the garbage collections that stpipe runs before each step.
-
-    The schemas and libraries are a million objects that live as long as the process; searching them
-    18 times took a fifth of the run.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _with_map(runtime: Runtime, function: Any) -> Runtime:

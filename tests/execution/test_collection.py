@@ -1,0 +1,25 @@
+"""Tests of sparing what exists from garbage collection."""
+
+import gc
+
+import pytest
+
+from webbalign.execution.collection import spared_from_collection
+
+
+def test_what_was_is_put_back_even_after_an_error():
+    before = gc.get_threshold(), gc.get_freeze_count()
+    with pytest.raises(ValueError, match="inside"), spared_from_collection():
+        assert gc.get_threshold()[0] > before[0][0]
+        assert gc.get_freeze_count() > before[1]
+        raise ValueError("inside")
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+def test_cycles_made_inside_are_still_collected():
+    with spared_from_collection():
+        gc.collect()
+        cycle = []
+        cycle.append(cycle)
+        del cycle
+        assert gc.collect() > 0
