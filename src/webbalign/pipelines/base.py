@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stdatamodels.jwst.datamodels import JwstDataModel
+from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from stpipe import Pipeline
 
 from webbalign.execution import executor, limit_threads, spared_from_collection
@@ -63,11 +63,15 @@ class WebbPipeline(Pipeline, WebbStep):
 
     def write(self, model: JwstDataModel, name: str, *, flagged: bool = False) -> Path:
         """Save a product of the pipeline and remember it."""
-        from webbalign.products import models
+        from webbalign.products import held, models
 
         path = self.output_folder / name
-        save = models.save_flagged if flagged else models.save
-        save(model, path, overwrite=self.runtime.overwrite)
+        overwrite = self.runtime.overwrite
+        if isinstance(model, CubeModel) and held.is_held(model):
+            held.save_held(model, path, flagged=flagged, overwrite=overwrite)
+        else:
+            save = models.save_flagged if flagged else models.save
+            save(model, path, overwrite=overwrite)
         log.info("saved %s", path)
         self.written.append(path)
         return path

@@ -13,12 +13,14 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 
 from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
+from webbalign.core.mapped import visit
 from webbalign.execution import executor
 from webbalign.pipelines.base import WebbPipeline
 from webbalign.pipelines.options import Coron3Options
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
 from webbalign.products.headers import read_header
+from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
 from webbalign.products.references import read_psfmask
 from webbalign.reports.summary import Coron3Summary, ExposureRow
@@ -151,7 +153,7 @@ class Coron3Pipeline(WebbPipeline):
 
     def _subtract(self, path: Path, stack: CubeModel) -> Any:
         """Take one science exposure to its PSF-subtracted cube, and that to its mean."""
-        exposure = self._flag(models.open_cube(path), path)
+        exposure = self._flag(hold(path, self.output_folder), path)
         before = mean_image(exposure)
         aligned = self._align(exposure, stack, path)
         subtracted = self._remove_starlight(exposure, aligned)
@@ -266,13 +268,16 @@ def _status(skipped: bool, n_failed: int) -> str:
 
 def count_outliers(exposure: CubeModel) -> int:
     """Count the pixels flagged as outliers in all integrations."""
-    return int(np.count_nonzero(exposure.dq & models.OUTLIER))
+    dq = exposure.dq
+    return sum(int(np.count_nonzero(dq[i] & np.uint32(models.OUTLIER))) for i in visit(dq))
 
 
 def mean_image(exposure: CubeModel) -> np.ndarray:
     """Return the mean over the good integrations of each pixel (ny, nx); NaN where none is good."""
-    bad = models.bad_pixels(exposure, models.DO_NOT_USE)
-    return models.mean_over_integrations(np.where(bad, np.nan, exposure.data))
+    return models.mean_over_integrations(
+        np.where(models.bad_in(exposure, i, models.DO_NOT_USE), np.nan, exposure.data[i])
+        for i in visit(exposure.data, exposure.dq)
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,25 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from webbalign.core.errors import InputError
+from webbalign.core.mapped import release, visit
 from webbalign.products.atomic import atomic_path
 from webbalign.products.headers import read_header
 
 __all__ = [
     "DO_NOT_USE",
+    "EXTENSIONS",
     "NON_SCIENCE",
     "OUTLIER",
     "add_extension",
     "add_history",
+    "bad_in",
     "bad_pixels",
     "extension",
     "new_cube",
     "open_cube",
     "open_image",
+    "opened",
+    "renew_headers",
     "save",
     "save_flagged",
     "variance",
@@ -63,7 +68,7 @@ OUTLIER = 16
 NON_SCIENCE = 512
 
 _VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
-_EXTENSIONS = {"data": "SCI", "err": "ERR", "dq": "DQ"} | {n: n.upper() for n in _VARIANCES}
+EXTENSIONS = {"data": "SCI", "err": "ERR", "dq": "DQ"} | {n: n.upper() for n in _VARIANCES}
 
 
 def open_cube(
@@ -103,10 +108,25 @@ def open_cube(
     path = Path(source)
     read_header(path)  # the clear errors come from here
     with quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
-        try:
-            model = _read_cube(hdulist, wcs) if header else _read_arrays(hdulist)
-        except (OSError, TypeError, ValueError) as error:
-            raise InputError(path, f"not readable as CubeModel ({error})") from None
+        return opened(path, hdulist, wcs=wcs, header=header, need_errors=need_errors)
+
+
+def opened(
+    path: Path,
+    hdulist: fits.HDUList,
+    *,
+    wcs: bool = True,
+    header: bool = True,
+    need_errors: bool = True,
+    cubes: Mapping[str, np.ndarray] | None = None,
+) -> CubeModel:
+    """Do the work of :func:`open_cube` on an open file; `cubes` replace the arrays it holds."""
+    try:
+        model = _read_cube(hdulist, wcs) if header else _read_arrays(hdulist)
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(path, f"not readable as CubeModel ({error})") from None
+    for name, cube in (cubes or {}).items():
+        setattr(model, name, cube)
     model.meta.filename = path.name
     model._source_path = str(path)
     model._header_read = header
@@ -130,7 +150,7 @@ def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
 
 def _read_arrays(hdulist: fits.HDUList) -> CubeModel:
     model = CubeModel(validate_on_assignment=False)
-    for name, extname in _EXTENSIONS.items():
+    for name, extname in EXTENSIONS.items():
         if extname in hdulist and hdulist[extname].data is not None:
             setattr(model, name, hdulist[extname].data)
     return model
@@ -151,9 +171,12 @@ def complete(model: CubeModel, *, need_errors: bool = True) -> CubeModel:
         model.dq = _broadcast_dq(model)
     # the data model puts zeros where a file has no ERR
     has_errors = model.err is not None and model.err.shape == model.data.shape
-    if not has_errors or (need_errors and not (model.err > 0).any()):
+    if not has_errors or (need_errors and not any((image > 0).any() for image in model.err)):
         model.err = np.sqrt(_summed_variance(model)).astype(np.float32)
-    if not (np.isfinite(model.data) & (model.dq & DO_NOT_USE == 0)).any():
+    images = zip(model.data, model.dq, strict=True)
+    valid = any((np.isfinite(data) & (dq & DO_NOT_USE == 0)).any() for data, dq in images)
+    release(model.data, model.err, model.dq)
+    if not valid:
         raise InputError(
             name, "no valid pixel (all are NaN or DO_NOT_USE)", "an exposure with data"
         )
@@ -191,20 +214,31 @@ def variance(model: CubeModel) -> np.ndarray:
     return squared
 
 
-def mean_over_integrations(cube: np.ndarray) -> np.ndarray:
+def mean_over_integrations(cube: Iterable[np.ndarray]) -> np.ndarray:
     """Return the mean (float64, (ny, nx)) over the finite integrations; NaN without any."""
-    finite = np.isfinite(cube)
-    total = np.where(finite, cube, 0.0).sum(axis=0, dtype=np.float64)
-    count = np.count_nonzero(finite, axis=0)
+    total: Any = np.float64(0.0)
+    count: Any = 0
+    for image in cube:
+        finite = np.isfinite(image)
+        total = total + np.where(finite, image, 0.0)
+        count = count + finite
     mean: np.ndarray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return mean
 
 
 def bad_pixels(model: JwstDataModel, bits: int) -> np.ndarray:
     """Return the mask (shape of SCI) of pixels that are not finite or carry one of the bits."""
-    bad = ~np.isfinite(model.data)
+    bad = np.empty(model.data.shape, bool)
+    for index in visit(model.data, model.dq):
+        bad[index] = bad_in(model, index, bits)
+    return bad
+
+
+def bad_in(model: JwstDataModel, index: int, bits: int) -> np.ndarray:
+    """Return the mask (ny, nx) of :func:`bad_pixels` for one integration."""
+    bad: np.ndarray = ~np.isfinite(model.data[index])
     if bits:
-        bad |= (model.dq & np.uint32(bits)) != 0
+        bad |= (model.dq[index] & np.uint32(bits)) != 0
     return bad
 
 
@@ -311,21 +345,26 @@ def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) 
     ):
         for name in ("data", "err", "dq", *_VARIANCES):
             _replace_data(hdulist, name, getattr(model, name, None))
-        header = hdulist[0].header
-        header["FILENAME"] = path.name
-        header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        for keyword, value in flat_statuses(model):
-            header[keyword] = value
-        if getattr(model, "_wcs_renewed", False):
-            _renew_wcs(hdulist["SCI"].header, model.meta.wcsinfo.instance)
-        if getattr(model, "_header_read", True):
-            # the model has the entries of the file as well
-            header.remove("HISTORY", ignore_missing=True, remove_all=True)
-        for text in history(model):
-            header["HISTORY"] = text
+        renew_headers(hdulist, model, path)
         hdulist.writeto(temporary, output_verify="silentfix")
     model.meta.filename = path.name
     return path
+
+
+def renew_headers(hdulist: fits.HDUList, model: CubeModel, path: Path) -> None:
+    """Bring the keywords of a file up to date with a model that was opened from it."""
+    header = hdulist[0].header
+    header["FILENAME"] = path.name
+    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    for keyword, value in flat_statuses(model):
+        header[keyword] = value
+    if getattr(model, "_wcs_renewed", False):
+        _renew_wcs(hdulist["SCI"].header, model.meta.wcsinfo.instance)
+    if getattr(model, "_header_read", True):
+        # the model has the entries of the file as well
+        header.remove("HISTORY", ignore_missing=True, remove_all=True)
+    for text in history(model):
+        header["HISTORY"] = text
 
 
 def _renew_wcs(header: fits.Header, wcsinfo: dict[str, Any]) -> None:
@@ -346,7 +385,7 @@ _DISTORTION = re.compile(r"CD\d_\d|[AB]P?_(\d_\d|ORDER)")
 def _replace_data(hdulist: fits.HDUList, name: str, data: np.ndarray | None) -> None:
     if data is None or not data.size:
         return
-    extname = _EXTENSIONS[name]
+    extname = EXTENSIONS[name]
     if extname in hdulist:
         hdulist[extname].data = data
     else:

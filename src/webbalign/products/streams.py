@@ -27,7 +27,15 @@ from webbalign.products.models import (
     quiet_schema_warnings,
 )
 
-__all__ = ["AlignedSlice", "QuadWriter", "StreamedQuadModel", "open_aligned", "open_quad"]
+__all__ = [
+    "AlignedSlice",
+    "QuadWriter",
+    "StreamedQuadModel",
+    "array_header",
+    "open_aligned",
+    "open_quad",
+    "write_image",
+]
 
 _BLOCK = 2880  # FITS files consist of blocks of this size
 # extension -> (attribute, bytes on disk); unsigned integers are stored as signed ones plus BZERO
@@ -107,7 +115,7 @@ class QuadWriter:
         self._file.seek(self._primary_size)
         for name, dtype in _ARRAYS.items():
             with quiet_schema_warnings():
-                header = _array_header(name, self.shape, cards.get(name)).tostring()
+                header = array_header(name, self.shape, cards.get(name)).tostring()
             self._file.write(header.encode("ascii"))
             self._offsets[name] = self._file.tell()
             size = int(np.prod(self.shape)) * dtype.itemsize
@@ -146,9 +154,7 @@ class QuadWriter:
                 raise ValueError(f"{name} has shape {array.shape}, the product {self.shape[1:]}")
             self._file.seek(self._offsets[name] + index * count * dtype.itemsize)
             for image in array:  # converted one by one: a set may have hundreds of MB
-                if name == "DQ":
-                    image = (image.astype(np.uint32, copy=False) ^ _DQ_ZERO).view(np.int32)
-                image.astype(dtype).tofile(self._file)
+                write_image(self._file, image, flags=name == "DQ")
 
     def finish(self, table: np.ndarray | None = None) -> StreamedQuadModel:
         """Complete the file and return a lazily opened model of it.
@@ -176,7 +182,15 @@ def _padded(header: bytes, size: int) -> bytes:
     return header[:end].ljust(size - 80) + b"END".ljust(80)
 
 
-def _array_header(name: str, shape: tuple[int, ...], cards: fits.Header | None) -> fits.Header:
+def write_image(file: BinaryIO, image: np.ndarray, *, flags: bool) -> None:
+    """Write an image at the end of a FITS file in progress: float32, or the uint32 of a DQ."""
+    if flags:
+        image = (image.astype(np.uint32, copy=False) ^ _DQ_ZERO).view(np.int32)
+    image.astype(">i4" if flags else ">f4").tofile(file)
+
+
+def array_header(name: str, shape: tuple[int, ...], cards: fits.Header | None) -> fits.Header:
+    """Return the header of an extension with an array that :func:`write_image` writes."""
     header = fits.Header()
     header["XTENSION"] = ("IMAGE", "Image extension")
     header["BITPIX"] = (32 if name == "DQ" else -32, "array data type")

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 
+from webbalign.core.mapped import visit
 from webbalign.core.outliers import OutlierDetection, Outliers, OutlierStatus, find_outliers
 from webbalign.products import models
 from webbalign.products.flags import bad_from_good_bits
@@ -54,10 +55,7 @@ class OutlierDetectionStep(WebbStep):
         bad = models.bad_pixels(exposure, bad_from_good_bits(options.good_bits))
         outliers = find_outliers(exposure.data, exposure.err, ~bad, options=options)
         self._report(exposure, outliers)
-        exposure.dq[outliers.mask] |= np.uint32(models.DO_NOT_USE | models.OUTLIER)
-        # the peers blank whatever is flagged, we only what this step has flagged
-        flagged = (exposure.dq & np.uint32(models.DO_NOT_USE)) != 0
-        _blank(exposure, flagged if options.flag_bad else outliers.mask)
+        _flag(exposure, outliers.mask, blank_all=options.flag_bad)
         if exposure.meta.wcs is not None:
             before = dict(exposure.meta.wcsinfo.instance)
             update_fits_header_wcs(exposure)
@@ -88,10 +86,18 @@ class OutlierDetectionStep(WebbStep):
         log.info("saved %s", saved)
 
 
-def _blank(exposure: CubeModel, mask: np.ndarray) -> None:
+def _flag(exposure: CubeModel, mask: np.ndarray, *, blank_all: bool) -> None:
+    """Set the flags and the NaN of outliers; the peers blank whatever is flagged, by whomever."""
     # stage-3 products of JWST hold NaN wherever DO_NOT_USE was set by this step
-    exposure.data[mask] = np.nan
-    exposure.err[mask] = np.nan
-    for name in ("var_poisson", "var_rnoise", "var_flat"):
-        if models.has_variance(exposure, name):
-            getattr(exposure, name)[mask] = np.nan
+    variances = [
+        getattr(exposure, name)
+        for name in ("var_poisson", "var_rnoise", "var_flat")
+        if models.has_variance(exposure, name)
+    ]
+    cubes = (exposure.data, exposure.err, *variances)
+    dq = exposure.dq
+    for i in visit(dq, *cubes):
+        dq[i][mask[i]] |= np.uint32(models.DO_NOT_USE | models.OUTLIER)
+        blank = (dq[i] & np.uint32(models.DO_NOT_USE)) != 0 if blank_all else mask[i]
+        for cube in cubes:
+            cube[i][blank] = np.nan
