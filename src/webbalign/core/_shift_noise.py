@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Floats = NDArray[Any]  # of either precision
 
 # Variance of the Fourier derivative of white noise of unit variance: the mean of k^2 over |k| < pi
 DERIVATIVE_NOISE = np.pi**2 / 3
@@ -42,14 +44,17 @@ _NEGLECTED = 3e-3
 _SAMPLE = 8192
 
 
-def gradients(image: Array) -> Array:
-    """Return an image with its gradients, (d/dx, d/dy, 1), as rows of a matrix (3, npix)."""
+def gradients(image: Floats) -> Floats:
+    """Return an image with its gradients, (d/dx, d/dy, 1), as rows of a matrix (3, npix).
+
+    In the precision of the image.
+    """
     shape = (image.shape[0], image.shape[1])
     spectrum = scipy.fft.rfft2(image, workers=1)
     # moving the content by +d is the opposite of moving along the gradient
-    along_x = -shift_phases(shape[1], 0.0, half=True, order=1)[1]
-    along_y = -shift_phases(shape[0], 0.0, order=1)[1]
-    rows = np.empty((3, image.size))
+    along_x = -shift_phases(shape[1], 0.0, half=True, order=1)[1].astype(spectrum.dtype)
+    along_y = -shift_phases(shape[0], 0.0, order=1)[1].astype(spectrum.dtype)
+    rows = np.empty((3, image.size), image.dtype)
     rows[0] = real_inverse(spectrum * along_x, shape).ravel()
     rows[1] = real_inverse(spectrum * along_y[:, None], shape).ravel()
     rows[2] = image.ravel()
@@ -74,13 +79,29 @@ def shrinkage(whitened: Array, noise: Array, gains: Array) -> Array:
         Shape (2, ny, nx): of both gradients together, and of the image.
     """
     left, right = (_blocks(n) for n in noise.shape)
-    power = left @ (whitened * whitened) @ right.T
-    expected = gains[:, None, None] * (left @ noise @ right.T)
-    power, expected = (np.stack([a[0] + a[1], a[2]]) for a in (power, expected))
-    ratio = np.divide(power, expected, out=np.ones_like(power), where=expected > 0)
-    share = np.where(ratio > 1 + _LEAST_EXCESS, 1 - 1 / np.maximum(ratio, 1), 0.0)
-    fine: Array = left.T @ share @ right
+    fine: Array = left.T @ _shares(_powers(whitened), noise, gains) @ right
     return fine
+
+
+def _powers(rows: Floats) -> Floats:
+    """Return the squares of both gradients together, and of the image: (2, ...) of (3, ...)."""
+    powers = np.empty((2, *rows.shape[1:]), rows.dtype)
+    np.multiply(rows[0], rows[0], out=powers[0])
+    np.multiply(rows[1], rows[1], out=powers[1])
+    powers[0] += powers[1]
+    np.multiply(rows[2], rows[2], out=powers[1])
+    return powers
+
+
+def _shares(powers: Floats, noise: Floats, gains: Array) -> Array:
+    """Return the share of the signal in the powers (2, ny, nx), of each block of pixels."""
+    left, right = (_blocks(n).astype(powers.dtype) for n in noise.shape)
+    found = (left @ powers @ right.T).astype(np.float64)
+    per_block = (left @ noise @ right.T).astype(np.float64)
+    expected = np.array([gains[0] + gains[1], gains[2]])[:, None, None] * per_block
+    ratio = np.divide(found, expected, out=np.ones_like(found), where=expected > 0)
+    shares: Array = np.where(ratio > 1 + _LEAST_EXCESS, 1 - 1 / np.maximum(ratio, 1), 0.0)
+    return shares
 
 
 @lru_cache(maxsize=8)
@@ -148,32 +169,36 @@ def score_moments(image: Array, variance: Array, weight2: Array, *, known: bool)
 
     Unless its variance is known no pixel is left out.
     """
-    rows = gradients(image)
-    kernel = weight2**2
-    keep = kernel > 0
+    # in single precision, as they are held: it halves the time, which is most of that of a fit
+    light, noise, squared = (a.astype(np.float32) for a in (image, variance, weight2))
+    rows = gradients(light)
+    powers = _powers(rows.reshape(3, *light.shape))
+    kernel = squared * squared
+    weight = kernel * noise
     if known:
-        whitened = (rows * np.sqrt(weight2 / variance).ravel()).reshape(3, *kernel.shape)
-        keep &= shrinkage(whitened, weight2, NOISE_GAINS).max(axis=0) > 0
-    pixels = _foremost(rows, (kernel * variance * keep).ravel()).astype(np.int32)
-    single = np.float32
-    return ScoreMoments(
-        pixels,
-        rows[:, pixels].astype(single),
-        variance.ravel()[pixels].astype(single),
-        kernel.ravel()[pixels].astype(single),
-    )
+        shares = _shares(powers * (squared / noise), squared, NOISE_GAINS)
+        weight *= _on_pixels(np.any(shares, axis=0), light.shape)
+    pixels = _foremost(powers, weight).astype(np.int32)
+    return ScoreMoments(pixels, rows[:, pixels], noise.ravel()[pixels], kernel.ravel()[pixels])
 
 
-def _foremost(rows: Array, weight: Array) -> NDArray[np.intp]:
-    """Return the pixels that make up nearly all of sum(weight G G^T)."""
-    power = rows * rows * weight
-    part = (power[0] + power[1]) / max(power[:2].sum(), np.finfo(float).tiny)
-    part += power[2] / max(power[2].sum(), np.finfo(float).tiny)
+def _on_pixels(blocks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Spread values of blocks over their pixels (ny, nx)."""
+    rows, columns = (np.arange(n) // _BLOCK for n in shape)
+    return blocks[rows][:, columns]
+
+
+def _foremost(powers: Floats, weight: Floats) -> NDArray[np.intp]:
+    """Return the pixels (flat indices) that make up nearly all of sum(weight G G^T)."""
+    tiny = np.finfo(weight.dtype).tiny
+    weighted = (powers * (weight / max(weight.max(), tiny))).reshape(2, -1)
+    part = (weighted / np.maximum(weighted.sum(axis=1, keepdims=True), tiny)).sum(axis=0)
     # The faint pixels are many and alike: a sample of them tells the threshold as well as all do,
     # whose sorting would take half of the time of a fit.
     step = max(part.size // _SAMPLE, 1)
     order = np.sort(part[::step])
-    first = np.searchsorted(step * np.cumsum(order), _NEGLECTED * part.sum(), side="right")
+    below = step * np.cumsum(order, dtype=np.float64)
+    first = np.searchsorted(below, _NEGLECTED * part.sum(dtype=np.float64), side="right")
     return np.flatnonzero((part >= order[min(first, order.size - 1)]) & (part > 0))
 
 
