@@ -47,7 +47,8 @@ starlight all around raises the errors.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from webbalign.core._kl_basis import KlBasis, check_shape, leave_out_matrix
+from webbalign.core._klip_noise import Images, TargetNoise
 from webbalign.core._klip_sums import Sweep, chunks, sweep
 from webbalign.core.errors import InputError
 from webbalign.core.klip import Klip, Subtraction
@@ -88,8 +90,6 @@ class SubtractionErrors:
 
     Attributes
     ----------
-    independent : ndarray, shape (nints, ny, nx)
-        The part independent between integrations; NaN where the variance of the target is.
     common : ndarray, shape (ny, nx)
         The part common to all integrations of the exposure. ERR^2 = independent + common.
     references : ndarray, shape (ny, nx)
@@ -102,9 +102,11 @@ class SubtractionErrors:
     standing_scales, changing_scales : ndarray, shape (2, nrings)
         Factors of the left-out map and of the pinned map in each ring.
     status : ErrorStatus
+    nints : int
+    noise : TargetNoise or None
+        What :meth:`independent_of` is computed from.
     """
 
-    independent: Floats
     common: Floats
     references: Floats
     standing: Floats
@@ -113,12 +115,29 @@ class SubtractionErrors:
     standing_scales: Floats
     changing_scales: Floats
     status: ErrorStatus
+    nints: int
+    noise: TargetNoise | None = field(default=None, repr=False)
+
+    def independent_of(self, index: int) -> Floats:
+        """Return the part (ny, nx) of integration `index` that is independent of the others.
+
+        NaN where the residual or the variance of the target is. It is computed from both: they must
+        be what they were.
+        """
+        if self.noise is None:
+            return np.zeros(self.common.shape)
+        return self.noise.filtered(index).reshape(self.common.shape) + self.changing
+
+    @cached_property
+    def independent(self) -> Floats:
+        """The independent parts of all integrations, shape (nints, ny, nx)."""
+        return np.stack([self.independent_of(index) for index in range(self.nints)])
 
 
 def subtraction_errors(
     basis: KlBasis,
     subtraction: Subtraction,
-    variances: NDArray[Any],
+    variances: Images,
     reference_variances: NDArray[Any] | None = None,
     *,
     klip: Klip | None = None,
@@ -138,7 +157,8 @@ def subtraction_errors(
         All integrations of the exposure (:func:`webbalign.core.klip.stack_subtractions`). Of the
         model only the mean over the first axis is used, so that (1, ny, nx) is enough.
     variances : ndarray, shape (nints, ny, nx)
-        Variances of the targets, before subtraction.
+        Variances of the targets, before subtraction; or what makes one image of them after the
+        other. Each is asked for three times.
     reference_variances : ndarray, shape (nrefs, ny, nx), optional
         Variances of the references as aligned; without them their noise counts as 0.
         Values that are not finite are replaced by the mean of the other references.
@@ -161,8 +181,9 @@ def subtraction_errors(
     """
     klip = Klip() if klip is None else klip
     nrefs, shape = len(basis.references), basis.shape
-    variances = np.asarray(variances)
-    check_shape("variances", variances, subtraction.residual.shape)
+    if tuple(variances.shape) != subtraction.residual.shape:
+        found, expected = tuple(variances.shape), subtraction.residual.shape
+        raise InputError(None, f"variances of shape {found}", str(expected))
     if klip.err_method == "std_of_refs":
         return _std_of_references(basis, subtraction)
     if reference_variances is not None:
@@ -172,28 +193,14 @@ def subtraction_errors(
     check_shape("groups of references", groups, (nrefs,))
     centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
 
-    inputs = variances.reshape(len(variances), -1).astype(np.float64)
-    used = np.isfinite(subtraction.residual.reshape(inputs.shape))
-    used &= np.isfinite(inputs)
-    inputs[~used] = 0.0
-    if not used.any():
-        raise InputError(None, "no pixel has a finite residual and a finite variance")
-    count = used.sum(axis=0)
-    mean_input = inputs.sum(axis=0) / np.maximum(count, 1)
+    noise = TargetNoise(subtraction.residual, variances)
     # an integration without data has no coefficients; there is one with data, as `used` tells
     seen = subtraction.n_used > 0
     coefficients = subtraction.coefficients[seen].mean(axis=0)
     ratios = subtraction.flux_ratios[seen].mean(axis=0)
     left_out = leave_out_matrix(basis.gram, groups, klip.truncate) * ratios[:, None]
-    swept = sweep(basis, mean_input, reference_variances, coefficients, left_out)
-
-    levels = inputs @ swept.leverage
-    norms = used @ (mean_input * swept.leverage) if not used.all() else levels.mean()
-    levels = np.divide(levels, norms, out=np.ones_like(levels), where=norms > 0)
-    inputs *= 1.0 - 2.0 * swept.leverage
-    inputs += levels[:, None] * swept.quadratic
-    np.maximum(inputs, 0.0, out=inputs)
-    inputs[~used] = 0.0
+    swept = sweep(basis, noise.mean_variance, reference_variances, coefficients, left_out)
+    noise.filter(swept)
 
     n_groups = len(np.unique(groups))
     starlight = subtraction.model.mean(axis=0)
@@ -211,14 +218,13 @@ def subtraction_errors(
         ]
     ).reshape(2, -1)
     status = ErrorStatus.OK if n_groups > 1 else ErrorStatus.NOT_LEFT_OUT
-    return _with_starlight(basis, subtraction, inputs, used, maps, swept, centre, status)
+    return _with_starlight(basis, len(subtraction.residual), noise, maps, swept, centre, status)
 
 
 def _with_starlight(
     basis: KlBasis,
-    subtraction: Subtraction,
-    filtered: Floats,
-    used: NDArray[np.bool_],
+    nints: int,
+    targets: TargetNoise,
     maps: Floats,
     swept: Sweep,
     centre: tuple[float, float],
@@ -226,21 +232,14 @@ def _with_starlight(
 ) -> SubtractionErrors:
     """Add the unmodelled starlight to the propagated noise."""
     shape = basis.shape
-    residual = subtraction.residual.reshape(filtered.shape)
-    count = used.sum(axis=0)
-    total = np.maximum(count, 1)
-    mean = np.sum(residual, axis=0, where=used, dtype=np.float64) / total
-    noise = filtered.sum(axis=0) / total
-    rings = make_rings(shape, centre, count > 0)
+    total, mean, noise = targets.total, targets.mean_residual, targets.mean_filtered
+    rings = make_rings(shape, centre, targets.count > 0)
 
     changing_scales = np.zeros((len(maps), len(rings.radii)))
-    if len(residual) > 1:
-        squares = np.zeros_like(mean)
-        for image, use in zip(residual, used, strict=True):
-            squares += np.where(use, image - mean, 0.0) ** 2
+    if nints > 1:
         # a pixel with one good integration says nothing: it enters as what noise predicts
         freedom = np.maximum(total - 1, 1)
-        squares = np.where(total > 1, squares / freedom, noise)
+        squares = np.where(total > 1, targets.squares / freedom, noise)
         changing_scales = fit_components(squares, noise, maps, rings, freedom)
     changing = _combine(maps, changing_scales, rings)
 
@@ -251,10 +250,7 @@ def _with_starlight(
     outside = ~basis.good.ravel()
     common = swept.references + standing
     common[outside] = np.nan
-    filtered += changing
-    filtered[~used] = np.nan
     return SubtractionErrors(
-        filtered.reshape(-1, *shape),
         common.reshape(shape),
         swept.references.reshape(shape),
         standing.reshape(shape),
@@ -263,6 +259,8 @@ def _with_starlight(
         standing_scales,
         changing_scales,
         status,
+        nints,
+        targets,
     )
 
 
@@ -308,7 +306,6 @@ def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionE
     none = np.zeros_like(common)
     nothing = np.zeros((2, 0))
     return SubtractionErrors(
-        np.zeros_like(subtraction.residual),
         common,
         none,
         none,
@@ -317,4 +314,5 @@ def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionE
         nothing,
         nothing,
         ErrorStatus.STD_OF_REFERENCES,
+        len(subtraction.residual),
     )

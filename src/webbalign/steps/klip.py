@@ -13,7 +13,9 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from webbalign.core.errors import InputError
 from webbalign.core.klip import KlBasis, Klip, Subtraction, fit_basis, stack_subtractions, subtract
 from webbalign.core.klip_errors import SubtractionErrors, subtraction_errors
+from webbalign.core.mapped import BLOCK, release, visit
 from webbalign.products import models
+from webbalign.products.held import allocate
 from webbalign.products.streams import AlignedSlice, open_aligned
 from webbalign.products.wcs import update_fits_header_wcs
 from webbalign.steps.base import WebbStep
@@ -63,9 +65,8 @@ class KlipStep(WebbStep):
                 "%s: references that were not aligned (S_PSFALI is not COMPLETE)",
                 aligned.meta.filename,
             )
-        good = self._good_pixels(science)
-        flags = _ReferenceFlags(good.shape[1:])
-        work = self._subtract(science, aligned, good, flags)
+        flags = _ReferenceFlags(science.shape[1:])
+        work = self._subtract(science, aligned, flags)
         errors = self._errors(science, work, aligned)
         self._store(science, errors, flags)
         self._save_psf_model()
@@ -85,25 +86,24 @@ class KlipStep(WebbStep):
     def _path(self, source: Any) -> Any:
         return source if isinstance(source, JwstDataModel) else self.make_input_path(str(source))
 
-    def _good_pixels(self, science: CubeModel) -> np.ndarray:
-        """Return the pixels that take part in the fits, (nints, ny, nx)."""
-        if self.options.bad_pixels == "keep":
-            return np.isfinite(science.data)
-        return ~models.bad_pixels(science, models.DO_NOT_USE | models.NON_SCIENCE)
+    def _good(self, science: CubeModel, index: int) -> np.ndarray:
+        """Return the pixels (ny, nx) of an integration that take part in the fits."""
+        keep = self.options.bad_pixels == "keep"
+        return ~models.bad_in(science, index, 0 if keep else models.DO_NOT_USE | models.NON_SCIENCE)
 
-    def _subtract(
-        self, science: CubeModel, aligned: Any, good: np.ndarray, flags: _ReferenceFlags
-    ) -> _Work:
+    def _subtract(self, science: CubeModel, aligned: Any, flags: _ReferenceFlags) -> _Work:
         """Subtract integration by integration; the basis is made anew only with new references.
 
         The residuals take the place of the science images, and what belongs to one set of
         references is released before the next is read: a set may have a GB.
         """
-        field = np.asarray(good.any(axis=0))
+        field = np.zeros(science.shape[1:], bool)
+        for i in visit(science.data, science.dq):
+            field |= self._good(science, i)
         progress = self.runtime.progress
         progress.start("klip", len(science.data))
         work, basis, part = _Work(science, self.options.save_psf_model), None, None
-        for i in range(len(science.data)):
+        for i in visit(science.data, science.dq):
             if basis is None or len(aligned.shape) == 4:
                 basis = None
                 part = _references(aligned, i)
@@ -116,7 +116,7 @@ class KlipStep(WebbStep):
                 basis = fit_basis(part.data, klip=self.options, good=field, bad=bad)
                 work.keep_first(basis, part, used)
                 part = bad = None
-            work.add(i, subtract(basis, science.data[i], good=good[i]))
+            work.add(i, subtract(basis, science.data[i], good=self._good(science, i)))
             progress.advance()
         progress.done()
         self.psf_model = work.psf_model
@@ -129,18 +129,16 @@ class KlipStep(WebbStep):
         return bad
 
     def _errors(self, science: CubeModel, work: _Work, aligned: JwstDataModel) -> SubtractionErrors:
-        variance = models.variance(science)
         # the flat field is the same in all integrations: its error is a common one
         flat = np.zeros(science.shape[1:])
-        if models.has_variance(science, "var_flat") and self.options.err_method == "full":
-            # where the flat's error is unknown, ERR serves as it is
-            variance -= np.nan_to_num(science.var_flat, posinf=0.0)
-            np.maximum(variance, 0.0, out=variance)
-            flat = np.nan_to_num(models.mean_over_integrations(science.var_flat))
+        apart = models.has_variance(science, "var_flat") and self.options.err_method == "full"
+        if apart:
+            images = (science.var_flat[i] for i in visit(science.var_flat))
+            flat = np.nan_to_num(models.mean_over_integrations(images))
         errors = subtraction_errors(
             work.first_basis,
             work.subtraction,
-            variance,
+            _Variances(science, without_flat=apart),
             np.square(work.first_err),
             klip=self.options,
             groups=exposure_of_references(aligned, len(work.first_used))[work.first_used],
@@ -149,11 +147,12 @@ class KlipStep(WebbStep):
         return replace(errors, common=errors.common + flat)
 
     def _store(self, science: CubeModel, errors: SubtractionErrors, flags: _ReferenceFlags) -> None:
-        for i, independent in enumerate(errors.independent):
-            science.err[i] = np.sqrt(independent + errors.common)
-        if self.options.bad_pixels != "keep":
-            science.dq |= flags.flags
-            science.dq[~np.isfinite(science.data)] |= np.uint32(models.DO_NOT_USE)
+        data, err, dq = science.data, science.err, science.dq
+        for i in visit(data, err, dq, science.var_flat):
+            err[i] = np.sqrt(errors.independent_of(i) + errors.common)
+            if self.options.bad_pixels != "keep":
+                dq[i] |= flags.flags
+                dq[i][~np.isfinite(data[i])] |= np.uint32(models.DO_NOT_USE)
         models.add_extension(science, "VAR_COMMON", errors.common.astype(np.float32))
         models.add_extension(science, "VAR_SPECKLE", errors.standing.astype(np.float32))
         if science.meta.wcs is not None and not getattr(science, "_wcs_checked", False):
@@ -179,8 +178,10 @@ class _Work:
         self._starlight = np.zeros(science.shape[1:])
         self.psf_model: CubeModel | None = None
         if keep_model:
-            nothing = np.zeros(science.shape, np.float32)
-            self.psf_model = models.new_cube(science, nothing, nothing.copy(), science.dq.copy())
+            nothing, flags = allocate(science.data), allocate(science.dq)
+            for i in visit(flags, science.dq):
+                flags[i] = science.dq[i]
+            self.psf_model = models.new_cube(science, nothing, allocate(science.err), flags)
 
     def keep_first(self, basis: KlBasis, part: AlignedSlice, used: np.ndarray) -> None:
         """Keep what the errors are computed from: the first set of references."""
@@ -194,6 +195,7 @@ class _Work:
             self._starlight += part.model[0]
         if self.psf_model is not None:
             self.psf_model.data[index] = part.model[0] + part.offsets[0]
+            release(self.psf_model.data)
         nothing = np.zeros((1, 0, 0))
         self._parts.append(replace(part, residual=nothing, model=nothing))
 
@@ -203,6 +205,27 @@ class _Work:
         whole = stack_subtractions(self._parts)
         mean = self._starlight / max(np.count_nonzero(whole.n_used), 1)
         return replace(whole, residual=self._science.data, model=mean[None])
+
+
+class _Variances:
+    """The variances of the targets: of ERR, less that of the flat field if so asked."""
+
+    def __init__(self, science: CubeModel, *, without_flat: bool) -> None:
+        self._err = science.err
+        self._flat = science.var_flat if without_flat else None
+        self.shape = tuple(science.err.shape)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the variance (ny, nx) of one integration; NaN where the error is not positive."""
+        err = self._err[index]
+        variance: np.ndarray = np.where(err > 0, np.square(err), np.float32(np.nan))
+        if self._flat is not None:
+            # where the flat's error is unknown, ERR serves as it is
+            variance -= np.nan_to_num(self._flat[index], posinf=0.0)
+            np.maximum(variance, 0.0, out=variance)
+        if (index + 1) % BLOCK == 0:
+            release(self._err, self._flat)
+        return variance
 
 
 def _used(bad: np.ndarray | None, field: np.ndarray, part: AlignedSlice) -> np.ndarray:
