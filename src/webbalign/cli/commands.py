@@ -261,6 +261,20 @@ _COMMANDS = (
         examples=("webbalign simulate coron3 demo --nints 20 --ref-nints 4 --ref-dithers 9",),
     ),
     Command(
+        name="simulate mosaic",
+        summary="Make a mosaic of star fields with known pointing errors.",
+        arguments="DIR",
+        about="Writes simulated _cal images of NIRCam and MIRI (several visits, dithered, in a "
+        "folder per band), associations, the catalog of the stars, one like Gaia's, and the true "
+        "correction of each image into DIR.",
+        flags=lambda: flags_of(
+            _load("webbalign.simulate.mosaic_options:MosaicSimulation"), "The mosaic"
+        ),
+        function="webbalign.cli.run_files:run_simulate_mosaic",
+        count=(1, 1),
+        examples=("webbalign simulate mosaic sim --bands F150W,F300M --visits 2 --dithers 4",),
+    ),
+    Command(
         name="asn",
         summary="Make an association from files; IS_PSF tells the roles.",
         arguments="FILE...",

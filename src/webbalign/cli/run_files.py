@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
 from webbalign.cli.terminal import Terminal
 
-__all__ = ["run_asn", "run_psfmask_check", "run_psfmask_make", "run_simulate"]
+__all__ = [
+    "run_asn",
+    "run_psfmask_check",
+    "run_psfmask_make",
+    "run_simulate",
+    "run_simulate_mosaic",
+]
 
 
 def run_asn(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -44,6 +51,33 @@ def run_simulate(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     terminal.adopt_libraries()
     names = (target[0] for target in parsed.values)
     options = CoronSimulation.from_mapping(options_of(parsed, *names))
+    result = simulate_coron3(parsed.positionals[0], options, progress=_counter(terminal))
+    terminal.close()
+    terminal.say(
+        f"{result.association}: {len(result.science)} science, {len(result.psf)} psf members"
+    )
+    terminal.say(f"{result.truth}: what was put in")
+    return ExitStatus.OK
+
+
+def run_simulate_mosaic(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write a simulated mosaic."""
+    from webbalign.simulate import MosaicSimulation, simulate_mosaic
+
+    terminal.adopt_libraries()
+    names = (target[0] for target in parsed.values)
+    options = MosaicSimulation.from_mapping(options_of(parsed, *names))
+    result = simulate_mosaic(parsed.positionals[0], options, progress=_counter(terminal))
+    terminal.close()
+    counts = ", ".join(f"{len(files)} of {band}" for band, files in result.files.items())
+    terminal.say(f"{result.association}: {counts}")
+    terminal.say(f"{result.truth}: the true corrections")
+    terminal.say(f"{result.gaia}: a catalog like Gaia's; {result.stars}: all stars")
+    return ExitStatus.OK
+
+
+def _counter(terminal: Terminal) -> Callable[[int, int, str], None]:
+    """Return what shows the progress of a simulation, called as (done, total, text)."""
     progress = terminal.progress()
     counted = 0
 
@@ -54,13 +88,7 @@ def run_simulate(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         progress.advance(done - counted)
         counted = done
 
-    result = simulate_coron3(parsed.positionals[0], options, progress=count)
-    terminal.close()
-    terminal.say(
-        f"{result.association}: {len(result.science)} science, {len(result.psf)} psf members"
-    )
-    terminal.say(f"{result.truth}: what was put in")
-    return ExitStatus.OK
+    return count
 
 
 def run_psfmask_make(command: Command, parsed: Parsed, terminal: Terminal) -> int:

@@ -3,19 +3,67 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from webbalign.simulate.instruments import Instrument
-from webbalign.simulate.options import CoronSimulation
-
-__all__ = ["CosmicRays", "Detector", "Recorded"]
+__all__ = ["CosmicRays", "Detector", "Imperfections", "Readout", "Recorded"]
 
 DO_NOT_USE, JUMP_DET, DEAD, HOT, NON_SCIENCE = 1, 4, 1024, 2048, 512
 # Columns and rows at which four-connected tracks go on.
 STEPS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
 LONGEST_TRACK = 5
 JUMPS = 5e-3  # fraction of pixels in which the jump detection found something
+
+
+class Readout(Protocol):
+    """What the detector needs to know; see `Instrument`."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+
+    @property
+    def valid(self) -> tuple[int, int, int, int]: ...  # noqa: D102
+
+    @property
+    def integration_time(self) -> float: ...  # noqa: D102
+
+    @property
+    def gain(self) -> float: ...  # noqa: D102
+
+    @property
+    def read_noise(self) -> float: ...  # noqa: D102
+
+    @property
+    def photmjsr(self) -> float: ...  # noqa: D102
+
+    @property
+    def sky(self) -> float: ...  # noqa: D102
+
+    @property
+    def background(self) -> float: ...  # noqa: D102
+
+    @property
+    def flat_error(self) -> float: ...  # noqa: D102
+
+
+class Imperfections(Protocol):
+    """What is wrong with a detector; see `CoronSimulation`."""
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    @property
+    def bad_pixels(self) -> float: ...  # noqa: D102
+
+    @property
+    def cosmic_rays(self) -> float: ...  # noqa: D102
+
+    @property
+    def background(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def noise(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -66,13 +114,13 @@ class Detector:
 
     Parameters
     ----------
-    instrument : Instrument
+    instrument : Readout
         Gain, read noise, photometric calibration, valid region.
-    options : CoronSimulation
+    options : Imperfections
         Fractions, and the seed.
     """
 
-    def __init__(self, instrument: Instrument, options: CoronSimulation) -> None:
+    def __init__(self, instrument: Readout, options: Imperfections) -> None:
         self._instrument = instrument
         self._options = options
         rng = np.random.default_rng([options.seed, 2])

@@ -6,16 +6,44 @@ and the rotation of the sky by the telescope's attitude.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from webbalign.simulate.instruments import Instrument
 
-__all__ = ["VA_SCALE", "build_wcs", "pointing_keywords", "sip_keywords"]
+__all__ = [
+    "VA_SCALE",
+    "Placement",
+    "aberration",
+    "assemble",
+    "attitude",
+    "build_wcs",
+    "distortion",
+    "pointing_keywords",
+    "sip_keywords",
+]
 
 VA_SCALE = 0.9999104
 INVERSE_DEGREE = 5
+
+Coefficients = dict[tuple[int, int], float]
+
+
+class Placement(Protocol):
+    """What the world coordinates need to know of a detector; see `Instrument`."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+
+    @property
+    def reference_pixel(self) -> tuple[float, float]: ...  # noqa: D102
+
+    @property
+    def v2v3(self) -> tuple[float, float]: ...  # noqa: D102
+
+    @property
+    def v3_angle(self) -> float: ...  # noqa: D102
 
 
 def build_wcs(
@@ -43,12 +71,17 @@ def build_wcs(
     reference : tuple of float
         Right ascension and declination of the aperture's reference point, degrees.
     """
-    distortion = _distortion(instrument)
-    aberration = _aberration(instrument)
-    to_sky = _attitude(instrument, target, roll)
+    scale_x, scale_y = instrument.pixel_scale
+    to_angles = distortion(
+        instrument,
+        {(1, 0): scale_x, **instrument.distortion_x},
+        {(0, 1): scale_y, **instrument.distortion_y},
+    )
+    aberrate = aberration(instrument)
+    to_sky = attitude(instrument, target, roll)
     # The pixel is within arcseconds of the reference point: moving the pointing by what is missing
     # converges to rounding in a few steps.
-    angles = aberration(*distortion(*pixel))
+    angles = aberrate(*to_angles(*pixel))
     reference = target
     for _ in range(6):
         ra, dec = to_sky(*angles)
@@ -56,11 +89,28 @@ def build_wcs(
             reference[0] + (target[0] - ra + 180.0) % 360.0 - 180.0,
             reference[1] + target[1] - dec,
         )
-        to_sky = _attitude(instrument, reference, roll)
-    return _assemble(instrument, distortion, aberration, to_sky), reference
+        to_sky = attitude(instrument, reference, roll)
+    return assemble(instrument, to_angles, aberrate, to_sky), reference
 
 
-def _assemble(instrument: Instrument, distortion: Any, aberration: Any, to_sky: Any) -> Any:
+def assemble(
+    place: Placement,
+    to_angles: Any,
+    aberrate: Any,
+    to_sky: Any,
+    box: tuple[tuple[float, float], tuple[float, float]] | None = None,
+) -> Any:
+    """Return the GWCS made of its three transforms.
+
+    Parameters
+    ----------
+    place : Placement
+        Of the detector.
+    to_angles, aberrate, to_sky
+        From `distortion`, `aberration` and `attitude`.
+    box : tuple, optional
+        Bounding box, ((x0, x1), (y0, y1)) in 0-based px. Default: the whole image.
+    """
     import astropy.units as u
     import gwcs
     from astropy.coordinates import ICRS
@@ -70,58 +120,71 @@ def _assemble(instrument: Instrument, distortion: Any, aberration: Any, to_sky: 
     world = cf.CelestialFrame(name="world", reference_frame=ICRS(), unit=(u.deg, u.deg))
     wcs = gwcs.WCS(
         [
-            (cf.Frame2D(name="detector", axes_order=(0, 1), unit=(u.pix, u.pix)), distortion),
-            (cf.Frame2D(name="v2v3", **angular), aberration),
+            (cf.Frame2D(name="detector", axes_order=(0, 1), unit=(u.pix, u.pix)), to_angles),
+            (cf.Frame2D(name="v2v3", **angular), aberrate),
             (cf.Frame2D(name="v2v3vacorr", **angular), to_sky),
             (world, None),
         ]
     )
-    ny, nx = instrument.shape
-    wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
+    ny, nx = place.shape
+    wcs.bounding_box = box or ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
     return wcs
 
 
-def _distortion(instrument: Instrument) -> Any:
-    """Pixel to (V2, V3) in arcsec, with its inverse."""
+def distortion(
+    place: Placement,
+    x_coefficients: Coefficients,
+    y_coefficients: Coefficients,
+    inverse_degree: int = INVERSE_DEGREE,
+) -> Any:
+    """Return the model from 0-based pixels to (V2, V3) in arcsec, with its inverse.
+
+    Parameters
+    ----------
+    place : Placement
+        Of the detector.
+    x_coefficients, y_coefficients : dict
+        (power of x, power of y) -> arcsec / px**n of the polynomials from pixels relative to the
+        reference pixel to the ideal frame.
+    inverse_degree : int
+        Of the polynomials that are fitted to the inverse.
+    """
     from astropy.modeling.models import Mapping, Polynomial2D, Shift
 
-    x0, y0 = instrument.reference_pixel
-    scale_x, scale_y = instrument.pixel_scale
-    ideal_x = _polynomial(3, {(1, 0): scale_x, **instrument.distortion_x})
-    ideal_y = _polynomial(3, {(0, 1): scale_y, **instrument.distortion_y})
-    angle = np.deg2rad(instrument.v3_angle)
+    x0, y0 = place.reference_pixel
+    ideal_x, ideal_y = _polynomial(x_coefficients), _polynomial(y_coefficients)
+    angle = np.deg2rad(place.v3_angle)
     cosine, sine = np.cos(angle), np.sin(angle)
     # vparity -1: x of the ideal frame runs against V2
     v2 = Polynomial2D(1, c0_0=0.0, c1_0=-cosine, c0_1=sine)
     v3 = Polynomial2D(1, c0_0=0.0, c1_0=sine, c0_1=cosine)
     split = Mapping((0, 1, 0, 1))
-    back_x, back_y = _inverse(instrument, ideal_x, ideal_y)
+    back_x, back_y = _inverse(place, ideal_x, ideal_y, inverse_degree)
 
     center = Shift(-x0) & Shift(-y0)
-    place = Shift(instrument.v2v3[0]) & Shift(instrument.v2v3[1])
-    forward = center | split | (ideal_x & ideal_y) | split | (v2 & v3) | place
+    move = Shift(place.v2v3[0]) & Shift(place.v2v3[1])
+    forward = center | split | (ideal_x & ideal_y) | split | (v2 & v3) | move
     # the rotation with its reflection is its own inverse
-    forward.inverse = place.inverse | split | (v2 & v3) | split | (back_x & back_y) | center.inverse
+    forward.inverse = move.inverse | split | (v2 & v3) | split | (back_x & back_y) | center.inverse
     return forward
 
 
-def _polynomial(degree: int, coefficients: dict[tuple[int, int], float]) -> Any:
+def _polynomial(coefficients: Coefficients) -> Any:
     from astropy.modeling.models import Polynomial2D
 
+    degree = max(sum(power) for power in coefficients)
     names = {f"c{i}_{j}": value for (i, j), value in coefficients.items()}
     return Polynomial2D(degree, **names)
 
 
-def _inverse(instrument: Instrument, ideal_x: Any, ideal_y: Any) -> tuple[Any, Any]:
+def _inverse(place: Placement, ideal_x: Any, ideal_y: Any, degree: int) -> tuple[Any, Any]:
     """Polynomials from the ideal frame back to pixels, fitted over the subarray."""
-    ny, nx = instrument.shape
-    x0, y0 = instrument.reference_pixel
+    ny, nx = place.shape
+    x0, y0 = place.reference_pixel
     x, y = np.meshgrid(np.linspace(-10, nx + 9, 30) - x0, np.linspace(-10, ny + 9, 30) - y0)
     pixels = x.ravel(), y.ravel()
     u, v = ideal_x(*pixels), ideal_y(*pixels)
-    powers = [
-        (i, j) for i in range(INVERSE_DEGREE + 1) for j in range(INVERSE_DEGREE + 1 - i) if i + j
-    ]
+    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i) if i + j]
     # columns of unit size: the powers of tens of arcseconds differ by many orders
     reach = max(np.abs(u).max(), np.abs(v).max())
     design = np.stack([(u / reach) ** i * (v / reach) ** j for i, j in powers], axis=1)
@@ -132,15 +195,15 @@ def _inverse(instrument: Instrument, ideal_x: Any, ideal_y: Any) -> tuple[Any, A
             power: value / reach ** sum(power)
             for power, value in zip(powers, solution, strict=True)
         }
-        fits.append(_polynomial(INVERSE_DEGREE, scaled))
+        fits.append(_polynomial(scaled))
     return fits[0], fits[1]
 
 
-def _aberration(instrument: Instrument) -> Any:
-    """Differential velocity aberration: a scale about the reference point."""
+def aberration(place: Placement) -> Any:
+    """Return differential velocity aberration: a scale about the reference point."""
     from astropy.modeling.models import Scale, Shift
 
-    v2, v3 = instrument.v2v3
+    v2, v3 = place.v2v3
     shift = 1.0 - VA_SCALE
     return (
         Scale(VA_SCALE, name="dva_scale_v2") & Scale(VA_SCALE, name="dva_scale_v3")
@@ -148,12 +211,22 @@ def _aberration(instrument: Instrument) -> Any:
     ).rename("DVA_Correction")
 
 
-def _attitude(instrument: Instrument, reference: tuple[float, float], roll: float) -> Any:
-    """(V2, V3) in arcsec to the sky in degrees."""
+def attitude(place: Placement, reference: tuple[float, float], roll: float) -> Any:
+    """Return the model from (V2, V3) in arcsec to the sky in degrees.
+
+    Parameters
+    ----------
+    place : Placement
+        Of the detector.
+    reference : tuple of float
+        Right ascension and declination of its reference point, degrees.
+    roll : float
+        Position angle of V3 there, degrees.
+    """
     from astropy.modeling.models import RotationSequence3D, Scale
     from gwcs.geometry import CartesianToSpherical, SphericalToCartesian
 
-    v2, v3 = (value / 3600.0 for value in instrument.v2v3)
+    v2, v3 = (value / 3600.0 for value in place.v2v3)
     ra, dec = reference
     rotation = RotationSequence3D([v2, -v3, roll, dec, -ra], axes_order="zyxyz")
     return (
@@ -165,10 +238,10 @@ def _attitude(instrument: Instrument, reference: tuple[float, float], roll: floa
 
 
 def pointing_keywords(
-    instrument: Instrument, wcs: Any, reference: tuple[float, float], roll: float
+    place: Placement, wcs: Any, reference: tuple[float, float], roll: float
 ) -> dict[str, Any]:
     """Return what the headers say about the pointing, by data-model name."""
-    ny, nx = instrument.shape
+    ny, nx = place.shape
     to_sky = wcs.get_transform("v2v3vacorr", "world")
     ra_v1, dec_v1 = to_sky(0.0, 0.0)
     ra_up, dec_up = to_sky(0.0, 1.0)
@@ -180,14 +253,14 @@ def pointing_keywords(
         "pointing.ra_v1": float(ra_v1),
         "pointing.dec_v1": float(dec_v1),
         "pointing.pa_v3": float(pa_v3 % 360.0),
-        "aperture.position_angle": (roll + instrument.v3_angle) % 360.0,
+        "aperture.position_angle": (roll + place.v3_angle) % 360.0,
         "velocity_aberration.scale_factor": VA_SCALE,
         "velocity_aberration.va_ra_ref": reference[0],
         "velocity_aberration.va_dec_ref": reference[1],
-        "wcsinfo.v2_ref": instrument.v2v3[0],
-        "wcsinfo.v3_ref": instrument.v2v3[1],
+        "wcsinfo.v2_ref": place.v2v3[0],
+        "wcsinfo.v3_ref": place.v2v3[1],
         "wcsinfo.vparity": -1,
-        "wcsinfo.v3yangle": instrument.v3_angle,
+        "wcsinfo.v3yangle": place.v3_angle,
         "wcsinfo.ra_ref": reference[0],
         "wcsinfo.dec_ref": reference[1],
         "wcsinfo.roll_ref": roll % 360.0,

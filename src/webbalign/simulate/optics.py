@@ -18,7 +18,7 @@ from webbalign.simulate.aberrations import GAP, PUPIL_WIDTH, SEGMENT, drift_mode
 from webbalign.simulate.cache import cached_arrays
 from webbalign.simulate.instruments import Instrument
 
-__all__ = ["Optics", "mask_size", "optics_for", "poppy_system"]
+__all__ = ["Optics", "mask_size", "optics_for", "poppy_system", "telescope_pupil"]
 
 STRUT = 0.12  # m
 SUPERSAMPLING = 4
@@ -83,7 +83,7 @@ def optics_for(instrument: Instrument, nwave: int) -> Optics:
 
 def _draw(instrument: Instrument, wavelengths: np.ndarray) -> dict[str, np.ndarray]:
     n = instrument.pupil_pixels
-    pupil = _sampled(_pupil(instrument), n)
+    pupil = telescope_pupil(n, instrument.rotation)
     return {
         "pupil": pupil,
         "lyot": _sampled(_lyot(instrument), n),
@@ -93,15 +93,20 @@ def _draw(instrument: Instrument, wavelengths: np.ndarray) -> dict[str, np.ndarr
     }
 
 
-def _pupil(instrument: Instrument) -> Any:
+def telescope_pupil(n: int, rotation: float) -> np.ndarray:
+    """Return the amplitude transmission (n, n) of the telescope, turned by `rotation` degrees."""
+    return _sampled(_pupil(rotation), n)
+
+
+def _pupil(rotation: float) -> Any:
     """Return the primary behind the struts of the secondary, as a poppy element."""
     import astropy.units as u
     import poppy
 
     segments = poppy.MultiHexagonAperture(
-        rings=2, flattoflat=SEGMENT * u.m, gap=GAP * u.m, rotation=instrument.rotation
+        rings=2, flattoflat=SEGMENT * u.m, gap=GAP * u.m, rotation=rotation
     )
-    return _together([segments, _struts(instrument, 0.4, STRUT)], "primary")
+    return _together([segments, _struts(rotation, 0.4, STRUT)], "primary")
 
 
 def _lyot(instrument: Instrument) -> Any:
@@ -116,7 +121,7 @@ def _lyot(instrument: Instrument) -> Any:
     # the primary's outline is a hexagon that stands on a corner
     elements = [
         poppy.HexagonAperture(flattoflat=stop.outline * u.m, rotation=instrument.rotation + 30),
-        _struts(instrument, stop.center / 2, stop.strut),
+        _struts(instrument.rotation, stop.center / 2, stop.strut),
     ]
     if stop.hole:
         elements.append(
@@ -130,7 +135,7 @@ def _lyot(instrument: Instrument) -> Any:
     return _together(elements, "Lyot stop")
 
 
-def _struts(instrument: Instrument, radius: float, width: float) -> Any:
+def _struts(rotation: float, radius: float, width: float) -> Any:
     """Obscuration of a disk and three struts, one up and two down (angles from +y), in m."""
     import astropy.units as u
     import poppy
@@ -139,7 +144,7 @@ def _struts(instrument: Instrument, radius: float, width: float) -> Any:
         secondary_radius=radius * u.m,
         support_angle=(0, 150, 210),
         support_width=np.full(3, width) * u.m,
-        rotation=instrument.rotation,
+        rotation=rotation,
     )
 
 
@@ -220,7 +225,7 @@ def poppy_system(instrument: Instrument, fov_pixels: int) -> Any:
         oversample=4 if instrument.mask == "round" else 8,
         pupil_diameter=PUPIL_WIDTH * u.m,
     )
-    system.add_pupil(_pupil(instrument))
+    system.add_pupil(_pupil(instrument.rotation))
     # half a pixel off, so that none of poppy's samples is on an edge of the 4QPM
     system.add_pupil(poppy.FQPM_FFT_aligner())
     system.add_image(_occulter(instrument))

@@ -12,7 +12,7 @@ from webbalign.simulate.frames import pointing_keywords, sip_keywords
 from webbalign.simulate.instruments import Instrument
 from webbalign.simulate.schedule import PROGRAM, Exposure
 
-__all__ = ["write_calints"]
+__all__ = ["calibration_keywords", "time_keywords", "write_calints"]
 
 COMMON = "assign_wcs dq_init flat_field jump linearity photom ramp_fit refpix saturation"
 DONE = {
@@ -65,8 +65,16 @@ def write_calints(
         keywords = {
             **instrument.keywords,
             **_identity(exposure),
-            **_times(exposure, instrument),
-            **_calibration(instrument),
+            **time_keywords(
+                exposure.start, exposure.nints, instrument.integration_time, instrument.overhead
+            ),
+            **calibration_keywords(
+                instrument.name,
+                instrument.shape,
+                instrument.corner,
+                instrument.photmjsr,
+                instrument.pixel_area,
+            ),
             **pointing_keywords(instrument, wcs, reference, exposure.roll),
             **sip_keywords(wcs, instrument.reference_pixel),
         }
@@ -131,34 +139,46 @@ def _identity(exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def _times(exposure: Exposure, instrument: Instrument) -> dict[str, Any]:
+def time_keywords(
+    start: float, nints: int, integration_time: float, overhead: float
+) -> dict[str, Any]:
+    """Return what the headers say about the times of an exposure, by data-model name.
+
+    Parameters
+    ----------
+    start : float
+        MJD (UTC).
+    nints : int
+        Number of integrations.
+    integration_time, overhead : float
+        Of one integration, s.
+    """
     from astropy.time import Time
 
-    nints = exposure.nints
-    on_source = nints * instrument.integration_time
-    duration = on_source + nints * instrument.overhead
-    end = exposure.start + duration / 86400.0
-    middle = 0.5 * (exposure.start + end)
-    begins, ends = (Time(mjd, format="mjd", scale="utc").isot for mjd in (exposure.start, end))
+    on_source = nints * integration_time
+    duration = on_source + nints * overhead
+    end = start + duration / 86400.0
+    middle = 0.5 * (start + end)
+    begins, ends = (Time(mjd, format="mjd", scale="utc").isot for mjd in (start, end))
     date, time = begins.split("T")
     return {
         "observation.date": date,
         "observation.time": time,
         "observation.date_beg": begins,
         "observation.date_end": ends,
-        "exposure.start_time": exposure.start,
+        "exposure.start_time": start,
         "exposure.mid_time": middle,
         "exposure.end_time": end,
-        "exposure.start_time_mjd": exposure.start,
+        "exposure.start_time_mjd": start,
         "exposure.mid_time_mjd": middle,
         "exposure.end_time_mjd": end,
-        "exposure.start_time_tdb": exposure.start + BARYCENTRIC,
+        "exposure.start_time_tdb": start + BARYCENTRIC,
         "exposure.mid_time_tdb": middle + BARYCENTRIC,
         "exposure.end_time_tdb": end + BARYCENTRIC,
         "exposure.nints": nints,
         "exposure.integration_start": 1,
         "exposure.integration_end": nints,
-        "exposure.integration_time": instrument.integration_time,
+        "exposure.integration_time": integration_time,
         "exposure.exposure_time": on_source,
         "exposure.effective_exposure_time": on_source,
         "exposure.measurement_time": on_source,
@@ -167,19 +187,40 @@ def _times(exposure: Exposure, instrument: Instrument) -> dict[str, Any]:
     }
 
 
-def _calibration(instrument: Instrument) -> dict[str, Any]:
-    ny, nx = instrument.shape
-    steradians = instrument.pixel_area * np.deg2rad(1 / 3600) ** 2
+def calibration_keywords(
+    instrument: str,
+    shape: tuple[int, int],
+    corner: tuple[int, int],
+    photmjsr: float,
+    pixel_area: float,
+) -> dict[str, Any]:
+    """Return what the headers say about subarray and calibration, by data-model name.
+
+    Parameters
+    ----------
+    instrument : str
+        ``nircam`` or ``miri``.
+    shape : tuple of int
+        (ny, nx).
+    corner : tuple of int
+        1-based detector column and row of the first pixel.
+    photmjsr : float
+        MJy/sr per DN/s.
+    pixel_area : float
+        Arcsec^2.
+    """
+    ny, nx = shape
+    steradians = pixel_area * np.deg2rad(1 / 3600) ** 2
     return {
-        "subarray.xstart": instrument.corner[0],
-        "subarray.ystart": instrument.corner[1],
+        "subarray.xstart": corner[0],
+        "subarray.ystart": corner[1],
         "subarray.xsize": nx,
         "subarray.ysize": ny,
-        "photometry.conversion_megajanskys": instrument.photmjsr,
-        "photometry.conversion_microjanskys": instrument.photmjsr * 23.504431,
+        "photometry.conversion_megajanskys": photmjsr,
+        "photometry.conversion_microjanskys": photmjsr * 23.504431,
         "photometry.pixelarea_steradians": float(steradians),
-        "photometry.pixelarea_arcsecsq": instrument.pixel_area,
-        **{f"cal_step.{step}": "COMPLETE" for step in DONE[instrument.name]},
+        "photometry.pixelarea_arcsecsq": pixel_area,
+        **{f"cal_step.{step}": "COMPLETE" for step in DONE[instrument]},
         **{f"cal_step.{step}": "SKIPPED" for step in SKIPPED},
     }
 
