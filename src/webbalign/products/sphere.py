@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from gwcs import WCS
 
-__all__ = ["mean_pixel_area", "middle", "pixel_limits", "sky_boundary", "to_plane"]
+__all__ = ["mean_pixel_area", "middle", "pixel_edges", "pixel_limits", "sky_boundary", "to_plane"]
 
 
 def to_plane(sky: ArrayLike, centre: ArrayLike) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def sky_boundary(
         Right ascension (0 to 360) and declination in degrees, beginning at the lowest x and y and
         going up in y first.
     """
-    (x0, x1), (y0, y1) = _edges(wcs, shape, inset)
+    (x0, x1), (y0, y1) = pixel_edges(wcs, shape, inset)
     part = np.arange(per_edge) / per_edge
     up, right = y0 + part * (y1 - y0), x0 + part * (x1 - x0)
     low, left = np.full(per_edge, y0), np.full(per_edge, x0)
@@ -73,14 +73,14 @@ def mean_pixel_area(wcs: WCS, shape: tuple[int, ...]) -> float:
     sky = sky_boundary(wcs, shape, per_edge=16, inset=0.5)
     x, y = np.radians(to_plane(sky, middle(sky))).T
     area = 0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
-    (x0, x1), (y0, y1) = _edges(wcs, shape, 0.5)
+    (x0, x1), (y0, y1) = pixel_edges(wcs, shape, 0.5)
     return float(area / ((x1 - x0) * (y1 - y0)))
 
 
-def _edges(
-    wcs: WCS, shape: tuple[int, ...], inset: float
+def pixel_edges(
+    wcs: WCS, shape: tuple[int, ...], inset: float = 0.0
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Limits in x and y of the bounding box, cut to the image and moved inwards."""
+    """Return the limits in x and y of the bounding box, cut to the image and moved inwards."""
     box = wcs.bounding_box
     limits = box.bounding_box(order="F") if box is not None else ((-np.inf, np.inf),) * 2
     x, y = (

@@ -18,6 +18,7 @@ __all__ = [
     "combined_s_region",
     "fits_wcs_keywords",
     "header_error",
+    "is_fitted_keyword",
     "s_region",
     "set_output_keywords",
     "update_fits_header_wcs",
@@ -29,6 +30,11 @@ _FITTED = re.compile(
     r"|sipmxerr|sipiverr|lonpole|latpole|radesys|wcsaxes|wcsname|mjdref)$"
 )
 _POINTING = ("v2_ref", "v3_ref", "ra_ref", "dec_ref", "roll_ref", "v3yangle", "vparity")
+
+
+def is_fitted_keyword(keyword: str) -> bool:
+    """Whether a keyword belongs to the celestial WCS that is fitted to a GWCS (any case)."""
+    return _FITTED.match(keyword.lower()) is not None
 
 
 def fits_wcs_keywords(wcs: WCS) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from webbalign.products.cache import cache_folder
+
 __all__ = ["cache_folder", "cached_arrays"]
 
 Arrays = dict[str, np.ndarray]
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache (``~/.cache/webbalign`` unless ``XDG_CACHE_HOME`` is set)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "webbalign"
 
 
 def cached_arrays(kind: str, key: object, compute: Callable[[], Arrays]) -> Arrays:
