@@ -21,6 +21,8 @@ for _name in THREADS:  # before numpy is imported: one thread each, here and in 
     os.environ[_name] = "1"
 for _name in ("CRDS_PATH", "CRDS_SERVER_URL", "CRDS_CONTEXT"):  # nothing from outside
     os.environ.pop(_name, None)
+# modules are compiled when they are installed; those of a checkout in the first run
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
