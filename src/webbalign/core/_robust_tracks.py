@@ -1,7 +1,7 @@
 """Robust weights for repeated measurements of positions, whose true values nobody knows.
 
-A *track* is one star seen several times. What a measurement is worth is judged by its distance from
-the mean of the others of its track (the deleted residual): in a pair both are suspect alike.
+What a measurement is worth is judged by its distance from the mean of the others of its star (the
+deleted residual): in a pair both are suspect alike.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 __all__ = [
+    "MEDIAN_CHI2",
     "SMALLEST",
-    "Tracks",
+    "Repeats",
+    "chi2_expected",
     "clip_limit",
     "floor_for",
     "huber_weights",
@@ -22,7 +24,7 @@ __all__ = [
 ]
 
 # the median of chi-square with two degrees of freedom
-_MEDIAN_CHI2 = 2.0 * np.log(2.0)
+MEDIAN_CHI2 = 2.0 * np.log(2.0)
 # beyond this many sigmas of the plane distance Huber's loss is linear: 90 % efficient
 _HUBER = 2.0
 # arcsec; no error is smaller, and no floor is larger
@@ -41,7 +43,7 @@ def huber_weights(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def median_variance(squared: NDArray[np.float64]) -> float:
     """One-axis variance of squared distances in the plane, from their median."""
-    return float(np.median(squared) / _MEDIAN_CHI2) if len(squared) else 0.0
+    return float(np.median(squared) / MEDIAN_CHI2) if len(squared) else 0.0
 
 
 def floor_for(excess: object, variance: NDArray[np.float64]) -> float:
@@ -72,8 +74,17 @@ def floor_for(excess: object, variance: NDArray[np.float64]) -> float:
     return float(np.exp(found))
 
 
+def chi2_expected(freedom: float, variance: NDArray[np.float64]) -> float:
+    """Chi-square beyond which stated variances are too small, by more than chance.
+
+    Where they are not stated (0) the residuals alone have to tell: there is no margin.
+    """
+    stated = bool(len(variance)) and variance.min() > 0
+    return float(freedom + (np.sqrt(2.0 * freedom) if stated else 0.0))
+
+
 @dataclass(frozen=True, eq=False)
-class Tracks:
+class Repeats:
     """Which measurement belongs to which star.
 
     Attributes
@@ -143,15 +154,16 @@ class Tracks:
         self,
         positions: NDArray[np.float64],
         variance: NDArray[np.float64],
+        valid: NDArray[np.bool_],
         limit: float,
     ) -> NDArray[np.bool_]:
         """Which measurements agree with the others of their star.
 
         The worst of each star goes first, then the others are judged without it. The answer
         depends on the positions only, not on what was rejected before: a measurement returns
-        when, and only when, it is near again.
+        when, and only when, it is near again. What is not `valid` takes no part.
         """
-        active = self.members(np.ones(len(self.track), bool))[self.track] > 1
+        active = valid & (self.members(valid)[self.track] > 1)
         distance = self.deleted(positions, variance, active)
         while (bad := active & (distance > limit)).any():
             worst = np.zeros(self.count)
@@ -160,6 +172,6 @@ class Tracks:
             active &= ~(bad & (distance > worst[self.track] * (1.0 - 1e-9)))
             active &= self.members(active)[self.track] > 1
             distance = self.deleted(positions, variance, active)
-        back = distance <= limit
+        back = valid & (distance <= limit)
         back &= self.members(active)[self.track] > 1
         return active | back

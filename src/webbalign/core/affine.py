@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core._robust_tracks import (
     SMALLEST,
+    chi2_expected,
     clip_limit,
     floor_for,
     huber_weights,
@@ -289,7 +290,8 @@ class _Fit:
         freedom = 2 * len(squared) - PARAMETERS[self.geometry]
         if freedom <= 0:
             return floor_for(lambda _: -1.0, variance)
-        return floor_for(lambda more: np.sum(squared / (variance + more)) - freedom, variance)
+        expected = chi2_expected(freedom, variance)
+        return floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
 
     def _huber(self) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Matrix, shift and added variance that minimise Huber's loss."""

@@ -1,0 +1,283 @@
+"""Robust iterations over a network: weights, clipping, the floor under the stated errors."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from webbalign.core._network_problem import (
+    FixedStars,
+    Problem,
+    State,
+    normal_equations,
+)
+from webbalign.core._robust_tracks import (
+    MEDIAN_CHI2,
+    SMALLEST,
+    Repeats,
+    chi2_expected,
+    floor_for,
+    huber_weights,
+)
+from webbalign.core.affine import MIN_STARS
+
+__all__ = ["Solver"]
+
+# mean squared step, in errors of the unknowns, after which it is time to clip
+_COARSE = 1e-4
+# largest step, in arcsec, after which nothing is left to do
+_FINE = 1e-11
+# fewer degrees of freedom than this say nothing about the floor
+_FREEDOM = 10
+
+
+class Solver:
+    """The measurements of a problem, images' first, then the catalog's, with their weights.
+
+    Attributes
+    ----------
+    state : State
+        The corrections.
+    active : ndarray of bool, shape (n + m,)
+        What counts; images' stars, then catalog stars.
+    link_weight : ndarray
+        How much each link counts, 0 to 1.
+    lost : ndarray of bool, shape (groups,)
+        Groups with too few stars left: they do not move and do not count.
+    floor, fixed_floor : float
+        Variance added to that of images' stars and catalog stars, arcsec squared.
+    n_iter : int
+        Steps taken.
+    converged : bool
+    """
+
+    def __init__(self, problem: Problem, fixed: FixedStars, n_tracks: int) -> None:
+        seen = problem.observations
+        self.problem = problem
+        self.fixed = fixed
+        self.n_image = len(seen.track)
+        self.repeats = Repeats(np.concatenate([seen.track, fixed.track]), n_tracks)
+        self.image_repeats = Repeats(seen.track, n_tracks)
+        sigma = np.concatenate([seen.sigma, fixed.sigma])
+        self.stated = np.where(np.isfinite(sigma), sigma, 0.0) ** 2
+        self.weight = np.concatenate([seen.weight, fixed.weight])
+        self.group = np.concatenate([seen.group, np.full(len(fixed.track), -1)])
+        self.is_image = self.group >= 0
+        self.state: State = problem.start()
+        self.lost = np.zeros(len(problem.frames), bool)
+        self.valid = self.weight > 0
+        self.active = self.valid & (self.repeats.members(self.valid)[self.repeats.track] > 1)
+        self.links = problem.links
+        self.link_weight = np.ones(len(problem.links))
+        self.floor = self.fixed_floor = 0.0
+        self.n_iter = 0
+        self.converged = True
+
+    def run(self, nclip: int, limit: float) -> None:
+        """Huber's loss first, then clipping, then least squares with what is left."""
+        self._drop_poor_groups()
+        if nclip:
+            self._huber()
+            for _ in range(nclip):
+                if self._clip(limit):
+                    break
+                self._settle()
+        self._finish()
+
+    def positions(self) -> NDArray[np.float64]:
+        """Return positions (n + m, 2) in the field's plane, arcsec."""
+        return np.concatenate([self.problem.positions(self.state), self.fixed.xy])
+
+    def variance(self) -> NDArray[np.float64]:
+        """Return variances (n + m,), the floor included, divided by the users' weights."""
+        floor = np.where(self.is_image, self.floor, self.fixed_floor)
+        safe = np.where(self.weight > 0, self.weight, 1.0)
+        return np.maximum(self.stated + floor, SMALLEST**2) / safe
+
+    def means(
+        self, positions: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the stars' mean positions (n_tracks, 2)."""
+        return self.repeats.means(positions, weight)[0]
+
+    def normal(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return normal matrix, right-hand side and positions for weights (n + m,)."""
+        positions = self.positions()
+        residual = self.means(positions, weight)[self.repeats.track] - positions
+        n = self.n_image
+        more = np.bincount(self.fixed.track, weight[n:], self.repeats.count)
+        matrix, right = normal_equations(
+            self.problem.derivatives(self.state), residual[:n], weight[:n], self.image_repeats, more
+        )
+        if len(self.links):
+            difference = self.problem.link_differences(self.state)
+            slopes = self.problem.link_derivatives(self.state)
+            for k in np.flatnonzero(self.link_weight):
+                weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, slopes[k])
+                matrix += slopes[k].T @ weighted
+                right -= weighted.T @ difference[k]
+        return matrix, right, positions
+
+    def moving(self) -> NDArray[np.bool_]:
+        """Return which unknowns (k,) are solved for."""
+        moving = np.ones(self.problem.n_columns, bool)
+        for g in np.flatnonzero(self.lost):
+            moving[self.problem.columns[g]] = False
+        return moving
+
+    def _step(self, weight: NDArray[np.float64]) -> tuple[float, float]:
+        """Take one Gauss-Newton step.
+
+        Returns
+        -------
+        size : float
+            Its mean square in units of the unknowns' errors.
+        largest : float
+            Its largest component, arcsec.
+        """
+        matrix, right, _ = self.normal(weight)
+        moving = self.moving()
+        step = np.zeros(len(right))
+        if moving.any():
+            step[moving] = _solve(matrix[np.ix_(moving, moving)], right[moving])
+        self.state = self.problem.stepped(self.state, step)
+        self.n_iter += 1
+        size = float(right @ step) / max(int(moving.sum()), 1)
+        return size, float(np.abs(step).max(initial=0.0))
+
+    def _huber(self) -> None:
+        robust = np.ones(len(self.weight))
+        for _ in range(30):
+            positions = self.positions()
+            weight = self.active * robust / self.variance()
+            distance = self._standardised(positions, weight, median=True)
+            robust = huber_weights(distance)
+            self.link_weight = huber_weights(self._link_distances()) * self._links_kept()
+            if self._step(self.active * robust / self.variance())[0] < _COARSE:
+                break
+        positions = self.positions()
+        self._standardised(positions, self.active * robust / self.variance(), median=True)
+
+    def _clip(self, limit: float) -> bool:
+        """Reject what does not agree; return whether that is what was rejected before."""
+        before, links = self.active, self.link_weight
+        near = self._link_distances() <= limit
+        self.link_weight = (near & self._links_kept()).astype(float)
+        self.active = self.repeats.clip(self.positions(), self.variance(), self.valid, limit)
+        self._drop_poor_groups()
+        return bool((before == self.active).all() and (links == self.link_weight).all())
+
+    def _link_distances(self) -> NDArray[np.float64]:
+        """Return the distances (links,) from closure in their errors."""
+        difference = self.problem.link_differences(self.state)
+        squared = [
+            d @ np.linalg.solve(link.cov, d) for d, link in zip(difference, self.links, strict=True)
+        ]
+        return np.sqrt(np.array(squared, dtype=np.float64))
+
+    def _links_kept(self) -> NDArray[np.bool_]:
+        """Return which links (m,) join groups that are not lost."""
+        kept = [not (self.lost[link.first] or self.lost[link.second]) for link in self.links]
+        return np.array(kept, dtype=bool)
+
+    def _settle(self) -> None:
+        """Least squares with what is active; the floor follows the residuals."""
+        for _ in range(4):
+            self._standardised(self.positions(), self.active / self.variance(), median=False)
+            if self._step(self.active / self.variance())[0] < _COARSE:
+                return
+
+    def _finish(self) -> None:
+        self._settle()
+        # the floor stays where it is from now on, or the last digits would depend on it
+        for _ in range(20):
+            if self._step(self.active / self.variance())[1] < _FINE:
+                return
+        self.converged = False
+
+    def _standardised(
+        self, positions: NDArray[np.float64], weight: NDArray[np.float64], *, median: bool
+    ) -> NDArray[np.float64]:
+        """Set the floors; return the distances (n + m,) from the stars' means in their errors."""
+        self._set_floors(positions, weight, median=median)
+        variance = self.variance()
+        mean, total = self.repeats.means(positions, weight)
+        apart = positions - mean[self.repeats.track]
+        lever = weight / np.where(total > 0, total, 1.0)[self.repeats.track]
+        free = variance * np.maximum(1.0 - lever, 1e-3)
+        return np.sqrt(np.sum(apart**2, axis=1) / free)
+
+    def _set_floors(
+        self, positions: NDArray[np.float64], weight: NDArray[np.float64], *, median: bool
+    ) -> None:
+        """Find what has to be added to the variances of images' stars, and of the catalog's."""
+        n = self.n_image
+        seen = self.image_repeats
+        mean, total = seen.means(positions[:n], weight[:n])
+        active = self.active[:n] & (seen.members(self.active[:n])[seen.track] > 1)
+        rows = np.flatnonzero(active)
+        apart = positions[rows] - mean[seen.track[rows]]
+        share = weight[rows] / total[seen.track[rows]]
+        unknowns = self.problem.n_groups_columns
+        freedom = 1.0 - share
+        if freedom.sum() * 2 - unknowns >= _FREEDOM:
+            squared = np.sum(apart**2, axis=1) * self.weight[rows]
+            self.floor = _floor(squared, self.stated[rows], freedom, unknowns, median)
+        own = np.arange(n, len(self.weight))
+        own = own[self.active[own] & (total[self.repeats.track[own]] > 0)]
+        unknowns = len(self.problem.sky_directions)
+        if 2 * len(own) - unknowns >= _FREEDOM:
+            track = self.repeats.track[own]
+            squared = np.sum((positions[own] - mean[track]) ** 2, axis=1)
+            variance = self.stated[own] / self.weight[own] + 1.0 / total[track]
+            self.fixed_floor = _floor(squared, variance, np.ones(len(own)), unknowns, median)
+
+    def _drop_poor_groups(self) -> None:
+        """Leave groups out that have fewer stars in common with others than they need."""
+        self.valid = self.weight > 0
+        n = self.n_image
+        n_groups = len(self.lost)
+        linked = np.zeros(n_groups, bool)
+        for link, weight in zip(self.links, self.link_weight, strict=True):
+            linked[[link.first, link.second]] |= weight > 0
+        needed = np.array([MIN_STARS[frame.geometry or "shift"] for frame in self.problem.frames])
+        while True:
+            kept = np.append(~self.lost, True)[self.group]
+            self.active = self.active & kept
+            self.active &= self.repeats.members(self.active)[self.repeats.track] > 1
+            counts = np.bincount(self.group[:n][self.active[:n]], minlength=n_groups)
+            poor = (counts < needed) & ~linked & ~self.lost
+            if not poor.any():
+                break
+            self.lost = self.lost | poor
+        self.valid = self.valid & np.append(~self.lost, True)[self.group]
+
+
+def _floor(
+    squared: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    freedom: NDArray[np.float64],
+    unknowns: int,
+    median: bool,
+) -> float:
+    """Variance to be added so that squared distances are what they should be."""
+    if median:
+        ratio = squared / np.maximum(freedom, 1e-3)
+        return floor_for(lambda more: np.median(ratio / (variance + more)) - MEDIAN_CHI2, variance)
+    expected = chi2_expected(2.0 * float(freedom.sum()) - unknowns, variance)
+    return floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
+
+
+def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solve symmetric equations; directions that nothing fixes stay as they are."""
+    scale = np.sqrt(np.diag(matrix))
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = matrix / np.outer(scale, scale)
+    try:
+        solution = cho_solve(cho_factor(scaled + 1e-14 * np.eye(len(right))), right / scale)
+    except LinAlgError:
+        values, vectors = np.linalg.eigh(scaled)
+        good = values > 1e-10 * values[-1]
+        solution = vectors[:, good] @ ((vectors[:, good].T @ (right / scale)) / values[good])
+    return solution / scale
