@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError
+from webbalign.core.mapped import visit
 
 __all__ = [
     "VARIANCES",
@@ -99,6 +100,7 @@ def split_integrations(
     err: NDArray[Any] | None = None,
     variances: Mapping[str, NDArray[Any] | None] | None = None,
     dq: NDArray[np.uint32] | None = None,
+    bad_bits: int = 0,
 ) -> Iterator[Integration]:
     """Yield the integrations of a cube one by one.
 
@@ -112,6 +114,8 @@ def split_integrations(
         Arrays by the names in `VARIANCES`. One that is None, empty, of another shape, or without a
         single positive value counts as missing, and so does `err`; without `err` the square root
         of the sum of the variances serves.
+    bad_bits : int
+        Pixels with one of these flags must not be used either.
 
     Yields
     ------
@@ -122,18 +126,16 @@ def split_integrations(
     found = {name: _present(value, cube.shape) for name, value in (variances or {}).items()}
     dq = dq if dq is not None and dq.shape in (cube.shape, cube.shape[1:]) else None
     everywhere = np.ones(cube.shape[1:], dtype=bool)
-    for index, image in enumerate(cube):
+    for index in visit(cube, err, dq, *found.values()):
         planes = {name: _plane(value, index) for name, value in found.items() if value is not None}
         error = None if err is None else _plane(err, index)
         if error is None and planes:
             error = np.sqrt(np.sum(list(planes.values()), axis=0, dtype=np.float64))
-        yield Integration(
-            data=image,
-            good=everywhere if good is None else _plane(good, index),
-            err=error,
-            variances=planes,
-            dq=None if dq is None else _plane(dq, index),
-        )
+        flags = None if dq is None else _plane(dq, index)
+        usable = everywhere if good is None else _plane(good, index)
+        if flags is not None and bad_bits:
+            usable = usable & ((flags & np.uint32(bad_bits)) == 0)
+        yield Integration(cube[index], usable, error, planes, flags)
 
 
 def _plane(array: NDArray[Any], index: int) -> NDArray[Any]:
@@ -145,7 +147,7 @@ def _present(array: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[Any]
         return None
     planes = array[None] if array.ndim == 2 else array
     # NaN > 0 is False: neither an array of zeros nor one of NaN tells anything
-    return array if any((plane > 0).any() for plane in planes) else None
+    return array if any((planes[index] > 0).any() for index in visit(planes)) else None
 
 
 def integration_weight(

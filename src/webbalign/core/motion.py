@@ -109,24 +109,22 @@ def find_zone(median: NDArray, scatter: Floats, noise: Floats) -> Mask:
 
 
 def model_motion(
-    data: NDArray, variance: NDArray, median: NDArray, scatter: Floats, zone: Mask
+    values: Floats, noise: Floats, median: NDArray, scatter: Floats, zone: Mask
 ) -> Motion:
     """Remove the motion of the star within a zone, and measure what is left.
 
     Parameters
     ----------
-    data : ndarray, shape (n, ny, nx)
-        Integrations; NaN where there is no good value.
-    variance : ndarray, shape (n, ny, nx)
-        Of the noise; NaN where it is unknown.
+    values : ndarray of float64, shape (n, npix)
+        The pixels of the zone, row after row, in each integration; NaN where there is no good one.
+    noise : ndarray of float64, shape (n, npix)
+        Their variance; NaN where it is unknown.
     median, scatter : ndarray, shape (ny, nx)
         As for :func:`find_zone`.
     zone : ndarray of bool, shape (ny, nx)
         From :func:`find_zone`; not empty.
     """
     place = Place(zone)
-    values = place.take(data)
-    noise = place.take(variance)
     typical = stack_median(noise)
     n = len(values)
     start = values - place.take(median)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError, OptionError
+from webbalign.core.mapped import release, visit
 from webbalign.core.motion import Motion, find_zone, model_motion
 from webbalign.core.options import Options, opt
 from webbalign.core.stack_median import robust_variance, stack_median
@@ -16,6 +18,10 @@ from webbalign.core.stack_median import robust_variance, stack_median
 __all__ = ["OutlierDetection", "OutlierStatus", "Outliers", "find_outliers"]
 
 Mask = NDArray[np.bool_]
+
+# Pixels treated at a time, as many as the median sorts at a time; fewer with more values than this.
+PIXELS = 16384
+VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -145,31 +151,93 @@ def find_outliers(
         If the shapes differ.
     """
     options = options or OutlierDetection()
-    data, err = _floats(data), _floats(err)
-    usable = np.ones(data.shape, dtype=bool) if good is None else np.asarray(good, dtype=bool)
-    if data.ndim != 3 or err.shape != data.shape or usable.shape != data.shape:
-        found = f"data {data.shape}, errors {err.shape}, good pixels {usable.shape}"
-        raise InputError(None, found, "three arrays of one shape (n, ny, nx)")
-    usable = usable & np.isfinite(data)
-    # jwst finds no mean weight where all weights are 0, and then leaves out none
-    unweighted = options.maskpt == 0 or (options.flag_bad and not usable.any())
-    whole = unweighted or usable.all()
-    used = data if whole else np.where(usable, data, np.nan).astype(data.dtype, copy=False)
-    median = stack_median(used)
-    refusal = _refusal(usable, options)
+    stack = _Stack.of(data, err, good, options)
+    statistics = _statistics(stack, options)
+    refusal = _refusal(len(stack.data), statistics.count, options)
     if refusal is not None:
-        return _nothing(data.shape, median, *refusal)
-    mask = _compare(data, err, median, options)
-    zone, motion = _motion(used, err, median, options)
+        return _nothing(stack.data.shape, statistics.median, *refusal)
+    mask = statistics.mask
+    zone, motion = _motion(stack, statistics, options)
     if motion is not None:
-        mask[(slice(None), *motion.pixels)] = _compare_moving(motion, err, options)
-    if not options.flag_bad:
-        mask &= usable
-    if options.min_integrations > 1:
-        mask &= np.count_nonzero(usable, axis=0) >= options.min_integrations
+        mask[(slice(None), *motion.pixels)] = _compare_moving(motion, stack, options)
+    enough = statistics.count >= options.min_integrations
+    for index in visit(stack.data):
+        if not options.flag_bad:
+            mask[index] &= stack.usable(index)
+        if options.min_integrations > 1:
+            mask[index] &= enough
     n_patterns = 0 if motion is None else motion.n_patterns
-    found = np.count_nonzero(mask, axis=(1, 2)).astype(np.int64)
-    return Outliers(mask, median, found, OutlierStatus.OK, "", zone, n_patterns)
+    found = np.array([np.count_nonzero(image) for image in mask], np.int64)
+    return Outliers(mask, statistics.median, found, OutlierStatus.OK, "", zone, n_patterns)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The arrays, with what may be used of them; all (n, ny, nx)."""
+
+    data: NDArray
+    err: NDArray
+    good: Mask | None
+    unweighted: bool
+    """Whether the median takes everything that is finite."""
+
+    @classmethod
+    def of(
+        cls, data: ArrayLike, err: ArrayLike, good: ArrayLike | None, options: OutlierDetection
+    ) -> _Stack:
+        """Check the arrays."""
+        data, err = _floats(data), _floats(err)
+        usable = None if good is None else np.asarray(good, dtype=bool)
+        shape = data.shape if usable is None else usable.shape
+        if data.ndim != 3 or err.shape != data.shape or shape != data.shape:
+            found = f"data {data.shape}, errors {err.shape}, good pixels {shape}"
+            raise InputError(None, found, "three arrays of one shape (n, ny, nx)")
+        stack = cls(data, err, usable, options.maskpt == 0)
+        # jwst finds no mean weight where all weights are 0, and then leaves out none
+        if options.flag_bad and not any(stack.usable(i).any() for i in visit(data)):
+            return replace(stack, unweighted=True)
+        return stack
+
+    def usable(self, index: int | tuple[slice, slice]) -> Mask:
+        """Return where values are finite and may be used."""
+        finite: Mask = np.isfinite(self.data[index])
+        return finite if self.good is None else finite & self.good[index]
+
+    def used(self, index: int | tuple[slice, slice]) -> NDArray:
+        """Return the data with NaN where they do not count."""
+        data = self.data[index]
+        usable = True if self.unweighted else self.usable(index)
+        return np.where(usable, data, data.dtype.type(np.nan))
+
+
+class _Statistics:
+    """What is known of each pixel before the motion of the star is: images (ny, nx), and a mask."""
+
+    def __init__(self, stack: _Stack) -> None:
+        shape = stack.data.shape
+        self.median = np.empty(shape[1:], stack.data.dtype)
+        self.scatter, self.noise = np.zeros(shape[1:]), np.zeros(shape[1:])
+        self.count = np.zeros(shape[1:], np.int64)
+        self.mask = np.zeros(shape, bool)
+
+
+def _statistics(stack: _Stack, options: OutlierDetection) -> _Statistics:
+    """Go through the stack some rows at a time: there may be hundreds of integrations."""
+    result = _Statistics(stack)
+    n, ny, nx = stack.data.shape
+    height = max(min(PIXELS, VALUES // n) // nx, 1)
+    for start in range(0, ny, height):
+        rows = slice(start, start + height)
+        block = (slice(None), rows)
+        used, err = stack.used(block), stack.err[block]
+        result.median[rows] = median = stack_median(used)
+        result.count[rows] = np.count_nonzero(stack.usable(block), axis=0)
+        if _may_move(n, options):
+            result.scatter[rows] = robust_variance(used - median)
+            result.noise[rows] = stack_median(err * err)
+        result.mask[block] = _compare(stack.data[block], err, median, options)
+        release(stack.data, stack.err)
+    return result
 
 
 def _compare(data: NDArray, err: NDArray, median: NDArray, options: OutlierDetection) -> Mask:
@@ -177,6 +245,10 @@ def _compare(data: NDArray, err: NDArray, median: NDArray, options: OutlierDetec
     err = _known(err, options)
     # comparisons with NaN are False
     return deviation > err * err.dtype.type(options.threshold)
+
+
+def _may_move(n: int, options: OutlierDetection) -> bool:
+    return options.jitter_scale > 0 and n >= 3
 
 
 def _known(err: NDArray, options: OutlierDetection) -> NDArray:
@@ -188,32 +260,41 @@ def _known(err: NDArray, options: OutlierDetection) -> NDArray:
 
 
 def _motion(
-    used: NDArray, err: NDArray, median: NDArray, options: OutlierDetection
+    stack: _Stack, statistics: _Statistics, options: OutlierDetection
 ) -> tuple[Mask, Motion | None]:
-    nowhere = np.zeros(median.shape, dtype=bool)
-    if options.jitter_scale == 0 or len(used) < 3:
+    nowhere = np.zeros(statistics.median.shape, dtype=bool)
+    if not _may_move(len(stack.data), options):
         return nowhere, None
-    variance = err * err
-    scatter = robust_variance(used - median)
-    zone = find_zone(median, scatter, stack_median(variance).astype(np.float64))
+    median, scatter = statistics.median, statistics.scatter
+    zone = find_zone(median, scatter, statistics.noise)
     if not zone.any():
         return zone, None
-    return zone, model_motion(used, variance, median, scatter, zone)
+    pixels = zone.nonzero()
+    values = _taken((stack.used(i) for i in visit(stack.data)), pixels)
+    variance = _taken((np.square(stack.err[i]) for i in visit(stack.err)), pixels)
+    return zone, model_motion(values, variance, median, scatter, zone)
 
 
-def _compare_moving(motion: Motion, err: NDArray, options: OutlierDetection) -> Mask:
+def _taken(images: Iterable[NDArray], pixels: tuple[NDArray[np.intp], ...]) -> NDArray[np.float64]:
+    """Return the values (n, npix) of images at some pixels."""
+    return np.stack([image[pixels].astype(np.float64) for image in images])
+
+
+def _compare_moving(motion: Motion, stack: _Stack, options: OutlierDetection) -> Mask:
     snr = options.threshold
-    errors = _known(err[(slice(None), *motion.pixels)].astype(np.float64), options)
+    err = _taken((stack.err[i] for i in visit(stack.err)), motion.pixels)
     limit = (motion.threshold(snr) * options.jitter_scale) ** 2 * motion.excess
-    return motion.residuals**2 > snr**2 * errors**2 + np.nan_to_num(limit)
+    return motion.residuals**2 > snr**2 * _known(err, options) ** 2 + np.nan_to_num(limit)
 
 
-def _refusal(good: Mask, options: OutlierDetection) -> tuple[OutlierStatus, str] | None:
-    n, least = len(good), options.min_integrations
+def _refusal(
+    n: int, count: NDArray[np.int64], options: OutlierDetection
+) -> tuple[OutlierStatus, str] | None:
+    least = options.min_integrations
     if n < least:
         reason = f"it has {n} integrations, at least {least} are needed"
         return OutlierStatus.TOO_FEW, reason
-    if least > 1 and not (np.count_nonzero(good, axis=0) >= least).any():
+    if least > 1 and not (count >= least).any():
         return OutlierStatus.NO_DATA, f"no pixel has {least} good values"
     return None
 

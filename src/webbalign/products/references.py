@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from webbalign.core.errors import InputError
+from webbalign.core.mapped import visit
 from webbalign.core.psfmask import LARGEST_OFFSET, derive_weight, mask_centre, to_weight
 from webbalign.products.crds_cache import crds_parameters, find_parameters, find_reference
 from webbalign.products.mask_checks import Problem, check_psfmask
@@ -228,9 +229,13 @@ def _derived(model: JwstDataModel) -> PsfMask:
 
 def _outside(model: JwstDataModel, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the pixels (ny, nx) outside the science region, or valid in no integration."""
-    dead = ~np.isfinite(model.data.reshape(-1, *shape)).any(axis=0)
-    dq = model.dq
+    images, dq = model.data.reshape(-1, *shape), model.dq
+    dead = np.ones(shape, bool)
+    for index in visit(images):
+        dead &= ~np.isfinite(images[index])
     if dq is None or dq.shape[-2:] != shape:
         return dead
-    flagged: NDArray[np.bool_] = (dq.reshape(-1, *shape) & np.uint32(NON_SCIENCE) != 0).all(axis=0)
+    flags, flagged = dq.reshape(-1, *shape), np.ones(shape, bool)
+    for index in visit(flags):
+        flagged &= (flags[index] & np.uint32(NON_SCIENCE)) != 0
     return dead | flagged

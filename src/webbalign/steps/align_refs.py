@@ -14,6 +14,7 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from webbalign.core.alignment import Frame, PsfFrames, References, fit_frames
 from webbalign.core.cubes import continue_outside, far_from, fill_bad_pixels
 from webbalign.core.errors import InputError
+from webbalign.core.mapped import release, visit
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
 from webbalign.products import models
 from webbalign.products.flags import interpret_bits
@@ -197,12 +198,7 @@ class AlignRefsStep(WebbStep):
         """Yield, a block at a time, the science images that the references are aligned to."""
         n = len(science.data)
         if self.options.align_to == "mean":
-            images, errors, good = self._repaired(science)
-            some = images.any(axis=(1, 2))
-            images, errors, good = images[some], errors[some], good[some]
-            variances = np.square(np.nan_to_num(errors), dtype=np.float64)
-            mean, variance = images.mean(axis=0), variances.sum(axis=0) / len(images) ** 2
-            yield [Frame(mean, variance, np.asarray(good.all(axis=0)))]
+            yield [self._mean_frame(science)]
             return
         begin = 0
         if self.options.align_to == "first":
@@ -211,8 +207,22 @@ class AlignRefsStep(WebbStep):
         for start in range(begin, n, BLOCK):
             part = slice(start, min(start + BLOCK, n))
             images, errors, good = self._repaired(science, part)
+            release(science.data, science.err, science.dq)
             variances = np.square(np.nan_to_num(errors), dtype=np.float64)
             yield [Frame(*frame) for frame in zip(images, variances, good, strict=True)]
+
+    def _mean_frame(self, science: CubeModel) -> Frame:
+        """Return the mean of the integrations that have a signal."""
+        shape = science.shape[1:]
+        total, variance, known, count = np.zeros(shape), np.zeros(shape), np.ones(shape, bool), 0
+        for index in visit(science.data, science.err, science.dq):
+            images, errors, good = self._repaired(science, slice(index, index + 1))
+            if images.any():
+                total += images[0]
+                variance += np.square(np.nan_to_num(errors[0]), dtype=np.float64)
+                known &= good[0]
+                count += 1
+        return Frame(total / count, variance / count**2, known)
 
     def _frame_numbers(self, science: CubeModel) -> Sequence[int]:
         to = self.options.align_to
@@ -225,7 +235,10 @@ class AlignRefsStep(WebbStep):
         if self.options.repair == "box":
             return 0
         bits = interpret_bits(self.options.bad_bits) | models.NON_SCIENCE
-        return int(np.argmax(~models.bad_pixels(science, bits).all(axis=(1, 2))))
+        for index in range(len(science.data)):
+            if not models.bad_in(science, index, bits).all():
+                return index
+        return 0
 
     def _fit(self, science: CubeModel, psfs: PsfFrames) -> list[list[ShiftFit]]:
         fit = partial(fit_frames, psfs=psfs)
@@ -330,8 +343,10 @@ def _flags(stack: CubeModel) -> np.ndarray:
 
 def _outside(dq: np.ndarray) -> np.ndarray:
     """Return the pixels (ny, nx) that are no part of the sky in any integration."""
-    flagged: np.ndarray = ((dq & np.uint32(models.NON_SCIENCE)) != 0).all(axis=0)
-    return flagged
+    outside = np.ones(dq.shape[1:], bool)
+    for index in visit(dq):
+        outside &= (dq[index] & np.uint32(models.NON_SCIENCE)) != 0
+    return outside
 
 
 def _shift(references: References, fits: Sequence[ShiftFit], options: AlignRefs) -> AlignedSlice:

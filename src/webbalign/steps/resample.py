@@ -121,10 +121,10 @@ class ResampleStep(WebbStep):
         options: Resample = self.options
         integrations = split_integrations(
             model.data,
-            good=(model.dq & np.uint32(bad_from_good_bits(options.good_bits))) == 0,
             err=model.err,
             variances={name: getattr(model, name) for name in VARIANCES},
             dq=model.dq,
+            bad_bits=bad_from_good_bits(options.good_bits),
         )
         mean, kept = None, list[Integration]()
         if options.err_source == "var":
