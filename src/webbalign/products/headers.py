@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
         with warnings.catch_warnings(), fits.open(path) as hdulist:
             # told below, as an error
             warnings.filterwarnings("ignore", message="File may have been truncated")
-            primary = dict(hdulist[0].header)
-            science = dict(hdulist["SCI"].header) if "SCI" in hdulist else None
+            primary = _values(hdulist[0].header, ["IS_PSF", *_KEYWORDS.values()])
+            science = _values(hdulist["SCI"].header, _OF_SCIENCE) if "SCI" in hdulist else None
             last = hdulist[len(hdulist) - 1].fileinfo()
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise InputError(path, f"not readable as FITS ({error})", expected) from None
@@ -121,6 +122,17 @@ _KEYWORDS = {
     "program": "PROGRAM",
     "target": "TARGPROP",
 }
+
+
+_OF_SCIENCE = (
+    *("NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "NAXIS4", "CRPIX1", "CRPIX2"),
+    *("CRVAL1", "CRVAL2", "RA_REF", "DEC_REF"),
+)
+
+
+def _values(header: Any, keywords: Iterable[str]) -> dict[str, Any]:
+    """Return what a header has of some keywords: it takes long to understand all of them."""
+    return {keyword: header[keyword] for keyword in keywords if keyword in header}
 
 
 def _text(value: Any) -> str:
