@@ -9,7 +9,7 @@ that the estimate is not drawn to a bin or an edge. Positions are complex number
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _ANNEALING = 0.6
 _MAX_ITERATIONS = 30
 # Pairs within this many sigma take part.
 _REACH = 4.0
-_MAX_ROUNDS = 4
+_MAX_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def fit_rigid(
     limit : float
         Largest distance of a pair in arcsec.
     """
+    lever = float(np.abs(image - start.centre).max(initial=0.0))
     fit = _maximise(image, reference, pairs, start, density, floor)
-    n_pairs = 0
     for _ in range(_MAX_ROUNDS):
         # a roll leaves only the middle of the field within reach of the first approximation
         moved = fit.apply(image)
@@ -102,13 +102,11 @@ def fit_rigid(
             np.stack([moved.real, moved.imag], axis=1), k=2, distance_upper_bound=reach
         )
         i, column = np.nonzero(np.isfinite(distance))
-        if len(i) <= n_pairs:
-            break
-        n_pairs = len(i)
-        # the new pairs may say that the error is larger
-        wider = replace(fit, sigma=max(fit.sigma, reach / _REACH))
         found = (i, np.asarray(j[i, column], np.intp))
-        fit = _maximise(image, reference, found, wider, density, floor)
+        before = fit
+        fit = _maximise(image, reference, found, before, density, floor)
+        if fit.sigma > 0.9 * before.sigma and abs(fit.roll - before.roll) * lever < 0.1 * fit.sigma:
+            break
     return fit
 
 

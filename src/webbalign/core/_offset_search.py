@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,9 +27,13 @@ _HOPELESS = 2.0
 # A candidate with fewer (log10) ends the search.
 _DECISIVE = -8.0
 _CANDIDATES = 6
+# Stars that agree, over those that chance would bring together at a given offset. Where a large
+# scatter makes a crowd of false pairs, the fit climbs to their densest places.
+_CONTRAST = 3.0
 _MAX_ROLL = np.deg2rad(4.0)
 # Rolls up to about this are found without trying rolls.
 _PLAIN_ROLL = np.deg2rad(0.5)
+_SHARPEN = 0.4
 _WINDOW_RATIO = 2.5
 # Pairs that are looked at in the plain search and for each roll; beyond, the brightest stars'.
 _MAX_PAIRS = 400_000
@@ -143,9 +147,11 @@ class OffsetSearch:
         # both may be 0
         self.tolerance = max(options.tolerance, 0.1 * pixel_scale)
         self.radius = max(options.searchrad * wider, self.tolerance)
+        self.separation = options.separation
         self.guess = complex(options.xoffset, options.yoffset)
         self.max_roll = _MAX_ROLL if wider > 1 else _PLAIN_ROLL
         self.floor = max(float(np.hypot(image.sigma, reference.sigma)), 0.05 * pixel_scale)
+        self.blurred = max(3 * self.floor, 0.5 * pixel_scale)
         lever = float(np.abs(image.z - image.z.mean()).max(initial=0.0)) if len(image.z) else 0.0
         self.reach = self.radius + (_MAX_ROLL * lever if wider > 1 else 0.0)
         image, reference = _overlapping(image, reference, self.guess, self.reach)
@@ -217,27 +223,64 @@ class OffsetSearch:
         return Candidate(rigid, none, none, 0.0, np.inf)
 
     def _refined(self, peak: Peak, radius: float, max_roll: float) -> Candidate:
-        """Fit from a peak and judge what agrees after the fit."""
+        """Fit from a peak, as sharply as is significant."""
         start = Rigid(self.centre, self.guess + peak.shift, peak.roll, peak.width)
         i, j = self.pairs
         away = self.reference.z[j] - start.apply(self.image.z)[i]
         near = np.abs(away) <= 2 * peak.width
+        best = self._judged(start, (i[near], j[near]), peak.density, radius, max_roll)
+        while best.fit.sigma > self.blurred:
+            # the mixture is slow to contract, or caught between a wide and a narrow solution
+            sharper = replace(best.fit, sigma=_SHARPEN * best.fit.sigma)
+            pairs = self._near(sharper.apply(self.image.z), MATCHED * best.fit.sigma)
+            other = self._judged(sharper, pairs, peak.density, radius, max_roll)
+            if other.log_chance >= best.log_chance:
+                break
+            best = other
+        return best
+
+    def _near(self, moved: Complex, reach: float) -> tuple[Indices, Indices]:
+        """Return the pairs of moved stars with their nearest within reach."""
+        points = np.stack([moved.real, moved.imag], axis=1)
+        distance, j = self.reference.tree.query(points, distance_upper_bound=reach)
+        i = np.flatnonzero(np.isfinite(distance))
+        return i, np.asarray(j[i], np.intp)
+
+    def _judged(
+        self,
+        start: Rigid,
+        pairs: tuple[Indices, Indices],
+        density: float,
+        radius: float,
+        max_roll: float,
+    ) -> Candidate:
+        """Fit from a start and judge what agrees after the fit."""
         fit = fit_rigid(
             self.image.z,
             self.reference.z,
             self.reference.tree,
             start,
-            pairs=(i[near], j[near]),
-            density=peak.density,
+            pairs=pairs,
+            density=density,
             floor=self.floor,
             limit=self.tolerance,
         )
         reach = min(MATCHED * fit.sigma, self.tolerance)
         moved = fit.apply(self.image.z)
         i, j = mutual_nearest(moved, self.reference.z, self.reference.tree, reach)
-        n_expected = peak.density * np.pi * reach**2
+        n_expected = density * np.pi * reach**2
         trials = max((radius / reach) ** 2, 1.0) * max(2 * max_roll * self.lever / reach, 1.0)
-        return Candidate(fit, i, j, n_expected, log_chance(len(i), n_expected, trials))
+        chance = np.inf
+        if len(i) >= _CONTRAST * n_expected:
+            chance = log_chance(self._independent(moved[i]), n_expected, trials)
+        return Candidate(fit, i, j, n_expected, chance)
+
+    def _independent(self, z: Complex) -> int:
+        """Count stars; those in one square of side `separation` may be parts of one thing."""
+        if self.separation <= 0:
+            return len(z)
+        cells = np.floor(z.real / self.separation) + 1j * np.floor(z.imag / self.separation)
+        return len(np.unique(cells))
 
 
 def _same(peak: Peak, other: Peak) -> bool:

@@ -28,9 +28,9 @@ Indices = NDArray[np.intp]
 
 # An offset is believed if chance brings as many stars together in one search of so many (log10).
 _FALSE_ALARM = -4.0
-# At the guess itself, which is most probably right.
-_FALSE_ALARM_AT_GUESS = -3.0
 _WIDER = 3.0
+# A scatter beyond this part of the tolerance comes from a roll that was found in part only.
+_BLURRED = 0.125
 
 
 class OffsetStatus(enum.Enum):
@@ -164,15 +164,16 @@ def search_offset(
     if not options.use2dhist:
         return _result(search, search.at_guess(), OffsetStatus.GIVEN)
     best = search.best(search.plain())
-    if best.log_chance <= _FALSE_ALARM:
+    found = best.log_chance <= _FALSE_ALARM
+    if widen and not (found and best.fit.sigma < _BLURRED * options.tolerance):
+        farther = OffsetSearch(image, reference, options, pixel_scale, wider=_WIDER)
+        other = farther.best(farther.rolled())
+        if other.log_chance <= min(_FALSE_ALARM, best.log_chance):
+            return _result(farther, other, OffsetStatus.FOUND)
+    if found:
         return _result(search, best, OffsetStatus.FOUND)
-    if widen:
-        search = OffsetSearch(image, reference, options, pixel_scale, wider=_WIDER)
-        best = search.best(search.rolled())
-        if best.log_chance <= _FALSE_ALARM:
-            return _result(search, best, OffsetStatus.FOUND)
     best = search.at_guess()
-    if best.log_chance <= _FALSE_ALARM_AT_GUESS:
+    if best.log_chance <= _FALSE_ALARM:
         return _result(search, best, OffsetStatus.FALLBACK)
     few = min(len(image.z), len(reference.z)) < options.minobj
     return _failure(search, OffsetStatus.TOO_FEW if few else OffsetStatus.NO_PEAK, options)
