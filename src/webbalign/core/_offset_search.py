@@ -99,6 +99,10 @@ class SearchList:
         """Return part of the list."""
         return SearchList(self.z[keep], self.flux[keep], self.index[keep], self.sigma)
 
+    def at(self, index: Indices) -> Complex:
+        """Return the positions of stars given by their numbers in the whole list."""
+        return self.z[np.searchsorted(self.index, index)]
+
     @cached_property
     def tree(self) -> KDTree:
         """Tree of the positions."""
