@@ -15,7 +15,13 @@ from typing import Any
 from webbalign.core.errors import InputError
 from webbalign.products.headers import ExposureHeader, read_header
 
-__all__ = ["Association", "check_members", "load_association", "make_association"]
+__all__ = [
+    "Association",
+    "check_members",
+    "load_association",
+    "make_association",
+    "read_association",
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,24 @@ def load_association(source: str | Path | Mapping[str, Any]) -> Association:
     if isinstance(source, Mapping):
         return _parse(source, "association", Path())
     path = Path(source).expanduser()
+    hint = "an association (JSON); `webbalign asn *_calints.fits` makes one"
+    return _parse(read_association(path, hint), path, path.parent)
+
+
+def read_association(path: Path, hint: str) -> Mapping[str, Any]:
+    """Read the content of an association.
+
+    Parameters
+    ----------
+    path : Path
+    hint : str
+        What should be there, for messages.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds no JSON object.
+    """
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
@@ -70,11 +94,10 @@ def load_association(source: str | Path | Mapping[str, Any]) -> Association:
     except IsADirectoryError:
         raise InputError(path, "is a folder", "an association (JSON)") from None
     except (ValueError, OSError) as error:
-        hint = "an association (JSON); `webbalign asn *_calints.fits` makes one"
         raise InputError(path, f"not readable as JSON ({error})", hint) from None
     if not isinstance(content, Mapping):
         raise InputError(path, "JSON, but no association", "an object with asn_id and products")
-    return _parse(content, path, path.parent)
+    return content
 
 
 def _parse(content: Mapping[str, Any], path: str | Path, folder: Path) -> Association:
