@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, special
 
+from webbalign.core import outliers
 from webbalign.core.errors import InputError, OptionError
 from webbalign.core.options import spec
 from webbalign.core.outliers import OutlierDetection, OutlierStatus, find_outliers
@@ -265,3 +266,17 @@ def test_an_error_of_zero_is_a_missing_one():
     assert not find_outliers(data, err).mask[:, 3, 4].any()
     like_jwst = OutlierDetection(jitter_scale=0, missing_err="zero")
     assert find_outliers(data, err, options=like_jwst).mask[:, 3, 4].any()
+
+
+@pytest.mark.parametrize("options", [OutlierDetection(), JWST, OutlierDetection(maskpt=0)])
+def test_rows_treated_apart_change_nothing(monkeypatch, options):
+    data, err, *_ = sequence("nircam", 12, 3.0)
+    data[3, 10:20] = np.nan
+    good = np.random.default_rng(2).random(data.shape) > 0.01
+    whole = find_outliers(data, err, good, options=options)
+    monkeypatch.setattr(outliers, "VALUES", 7 * data[:, 0].size)
+    apart = find_outliers(data, err, good, options=options)
+    assert whole.mask.any()
+    np.testing.assert_array_equal(apart.mask, whole.mask)
+    np.testing.assert_array_equal(apart.median, whole.median)
+    np.testing.assert_array_equal(apart.zone, whole.zone)

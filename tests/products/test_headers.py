@@ -1,5 +1,6 @@
 """What is read from the headers before anything else."""
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -31,3 +32,15 @@ def test_a_moved_header_is_noticed(sequence, tmp_path, keyword):
 
 def test_a_header_without_pointing_is_not_trusted(sequence, tmp_path):
     assert read_header(edited(sequence, tmp_path, RA_REF=None)).wcs_moved
+
+
+@pytest.mark.parametrize("extension, value", [("SCI", np.nan), ("DQ", 1)])
+def test_an_exposure_without_valid_pixel_is_noticed(sequence, tmp_path, extension, value):
+    path = tmp_path / "empty_calints.fits"
+    with fits.open(first(sequence), memmap=False) as hdulist:
+        hdulist[extension].data[:] = value
+        hdulist.writeto(path)
+        hdulist["SCI"].data[-1, 3, 4], hdulist["DQ"].data[-1, 3, 4] = 1.0, 2
+        hdulist.writeto(tmp_path / "nearly_calints.fits")
+    assert not read_header(path).has_data
+    assert read_header(tmp_path / "nearly_calints.fits").has_data

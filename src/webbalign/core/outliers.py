@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 # Pixels treated at a time, as many as the median sorts at a time; fewer with more values than this.
 PIXELS = 16384
-VALUES = 2_000_000
+VALUES = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ def check_members(association: Association) -> dict[Path, ExposureHeader]:
     Raises
     ------
     InputError
-        Naming the first member that is missing, unreadable, no cube, or of another instrument,
-        filter, coronagraph or size than the first science member.
+        Naming the first member that is missing, unreadable, no cube, without a valid pixel, or of
+        another instrument, filter, coronagraph or size than the first science member.
     """
     headers = {path: read_header(path) for path in association.members}
     first_path = association.science[0]
@@ -161,6 +161,9 @@ def check_members(association: Association) -> dict[Path, ExposureHeader]:
                     f"{words} is {_text(found)}",
                     f"{_text(expected)} as in {first_path.name} (all members alike)",
                 )
+        if not header.has_data:
+            found = "no valid pixel (all are NaN or DO_NOT_USE)"
+            raise InputError(path, found, "an exposure with data")
     return headers
 
 

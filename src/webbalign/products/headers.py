@@ -1,4 +1,4 @@
-"""What the FITS headers of an exposure say, read in milliseconds and before any array."""
+"""What the FITS headers of an exposure say, read in milliseconds and before the arrays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from webbalign.core.errors import InputError
 
@@ -36,6 +38,9 @@ class ExposureHeader:
     wcs_moved : bool
         Whether CRVAL is not the pointing of the aperture (RA_REF, DEC_REF), of which the GWCS is
         made: somebody has moved the one or the other, and they may disagree.
+    has_data : bool
+        Whether some pixel is finite and not flagged DO_NOT_USE. The arrays are read for it, but
+        only up to the first integration that has one.
     """
 
     nints: int
@@ -53,6 +58,7 @@ class ExposureHeader:
     target: str
     star_xy: tuple[float, float] | None
     wcs_moved: bool = False
+    has_data: bool = True
 
 
 def read_header(path: str | Path) -> ExposureHeader:
@@ -86,6 +92,7 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
             primary = _values(hdulist[0].header, ["IS_PSF", *_KEYWORDS.values()])
             science = _values(hdulist["SCI"].header, _OF_SCIENCE) if "SCI" in hdulist else None
             last = hdulist[len(hdulist) - 1].fileinfo()
+            has_data = _has_data(hdulist)
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise InputError(path, f"not readable as FITS ({error})", expected) from None
     if science is None:
@@ -106,8 +113,29 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
         is_psf=_is_true(primary.get("IS_PSF", False)),
         star_xy=_star(science),
         wcs_moved=_is_moved(science),
+        has_data=has_data,
         **{name: _text(primary.get(keyword)) for name, keyword in _KEYWORDS.items()},
     )
+
+
+def _has_data(hdulist: Any) -> bool:
+    """Whether some pixel of a cube has data; True where that cannot be told."""
+    extensions = {hdu.name: hdu for hdu in hdulist}
+    science, flags = extensions.get("SCI"), extensions.get("DQ")
+    if science is None or len(science.shape) != 3:
+        return True
+    if flags is not None and flags.shape != science.shape:
+        flags = None
+    try:
+        for index in range(science.shape[0]):
+            good = np.isfinite(science.section[index])
+            if flags is not None and good.any():
+                good &= (flags.section[index] & 1) == 0
+            if good.any():
+                return True
+    except (OSError, TypeError, ValueError):
+        return True  # a damaged file is told apart from one without data
+    return False
 
 
 _KEYWORDS = {
