@@ -143,6 +143,8 @@ class Problem:
         Geometry in which everything may move together.
     radius : float
         Of the whole field, arcsec.
+    sky_start : ndarray, shape (3, 3)
+        First guess of that move.
     """
 
     def __init__(
@@ -153,7 +155,9 @@ class Problem:
         links: Sequence[Link],
         move: str | None,
         radius: float,
+        sky_start: NDArray[np.float64],
     ) -> None:
+        self.sky_start = sky_start
         self.frames = frames
         self.observations = observations
         self.links = links
@@ -184,7 +188,7 @@ class Problem:
 
     def start(self) -> State:
         """Return the first guess."""
-        return State(np.array([frame.start for frame in self.frames]), np.eye(3))
+        return State(np.array([frame.start for frame in self.frames]), self.sky_start)
 
     def stepped(self, state: State, step: NDArray[np.float64]) -> State:
         """Return the state after a step of the unknowns."""

@@ -74,13 +74,14 @@ class Solver:
         self.n_iter = 0
         self.converged = True
 
-    def run(self, nclip: int, limit: float) -> None:
+    def run(self, nclip: int, limit: float, fixed_limit: float) -> None:
         """Huber's loss first, then clipping, then least squares with what is left."""
+        limits = np.where(self.is_image, limit, fixed_limit)
         self._drop_poor_groups()
         if nclip:
             self._huber()
             for _ in range(nclip):
-                if self._clip(limit):
+                if self._clip(limits, limit):
                     break
                 self._settle()
         self._finish()
@@ -159,12 +160,12 @@ class Solver:
         positions = self.positions()
         self._standardised(positions, self.active * robust / self.variance(), median=True)
 
-    def _clip(self, limit: float) -> bool:
+    def _clip(self, limits: NDArray[np.float64], link_limit: float) -> bool:
         """Reject what does not agree; return whether that is what was rejected before."""
         before, links = self.active, self.link_weight
-        near = self._link_distances() <= limit
+        near = self._link_distances() <= link_limit
         self.link_weight = (near & self._links_kept()).astype(float)
-        self.active = self.repeats.clip(self.positions(), self.variance(), self.valid, limit)
+        self.active = self.repeats.clip(self.positions(), self.variance(), self.valid, limits)
         self._drop_poor_groups()
         return bool((before == self.active).all() and (links == self.link_weight).all())
 

@@ -155,7 +155,7 @@ class Repeats:
         positions: NDArray[np.float64],
         variance: NDArray[np.float64],
         valid: NDArray[np.bool_],
-        limit: float,
+        limit: float | NDArray[np.float64],
     ) -> NDArray[np.bool_]:
         """Which measurements agree with the others of their star.
 

@@ -80,6 +80,8 @@ class NetworkSolution:
         Mean positions; NaN for a star of which no measurement was used.
     residual : ndarray, shape (n, 2)
         Position less mean of the star, arcsec; NaN where there is no mean.
+    scatter : ndarray, shape (n, 2)
+        Position less mean of the star in the images alone, arcsec.
     used : ndarray of bool, shape (n,)
     fixed_residual : ndarray, shape (m, 2)
         Catalog position less mean of the star in the images alone.
@@ -104,6 +106,7 @@ class NetworkSolution:
     positions: NDArray[np.float64]
     stars: NDArray[np.float64]
     residual: NDArray[np.float64]
+    scatter: NDArray[np.float64]
     used: NDArray[np.bool_]
     fixed_residual: NDArray[np.float64]
     fixed_used: NDArray[np.bool_]
@@ -124,6 +127,15 @@ class NetworkSolution:
         """Corrected map (3, 3) from the plane of a group to that of the field."""
         problem, state = self._problem, self._state
         return state.sky @ problem.to_field[group] @ state.groups[group]
+
+    @property
+    def sky(self) -> NDArray[np.float64]:
+        """The move (3, 3) of the whole sky, on (x, y, 1) in radians in the field's plane."""
+        return self._state.sky
+
+    def correction_matrix(self, group: int) -> NDArray[np.float64]:
+        """Return the correction (3, 3) of a group in its plane, without the move of the sky."""
+        return self._state.groups[group]
 
     def correction(
         self, group: int, plane: TangentPlane, point: NDArray[np.float64]
@@ -189,8 +201,10 @@ def solve_network(
     fixed: FixedStars | None = None,
     links: Sequence[Link] = (),
     move: str | None = None,
+    move_start: NDArray[np.float64] | None = None,
     nclip: int = 3,
     sigma: float = 3.0,
+    fixed_sigma: float | None = None,
 ) -> NetworkSolution:
     """Correct all groups so that every star is in one place.
 
@@ -211,10 +225,14 @@ def solve_network(
         Differences between pairs of groups that were measured otherwise.
     move : str, optional
         Geometry of the move of the whole sky: ``shift``, ``rshift``, ``rscale``, ``general``.
+    move_start : ndarray, shape (3, 3), optional
+        First guess of it, on (x, y, 1) in radians in the field's plane.
     nclip : int
         Clipping iterations; 0: plain weighted least squares.
     sigma : float
         Clipping limit, in errors of the distance.
+    fixed_sigma : float, optional
+        The same for the stars of the catalog; default: `sigma`.
 
     Returns
     -------
@@ -224,9 +242,10 @@ def solve_network(
     none = np.empty(0)
     fixed = fixed or FixedStars(none.astype(np.intp), none.reshape(0, 2), none, none)
     radius = _field_radius(frames, plane)
-    problem = Problem(frames, observations.take(order), plane, links, move, radius)
+    start = np.eye(3) if move_start is None else move_start
+    problem = Problem(frames, observations.take(order), plane, links, move, radius, start)
     solver = Solver(problem, fixed, n_tracks)
-    solver.run(nclip, clip_limit(sigma))
+    solver.run(nclip, clip_limit(sigma), clip_limit(sigma if fixed_sigma is None else fixed_sigma))
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return _solution(solver, observations, back)
@@ -278,6 +297,7 @@ def _solution(
         positions=positions[:n][back],
         stars=stars,
         residual=residual[:n][back],
+        scatter=(positions[:n] - alone[solver.image_repeats.track])[back],
         used=solver.active[:n][back],
         fixed_residual=positions[n:] - alone[solver.fixed.track],
         fixed_used=solver.active[n:],

@@ -1,0 +1,185 @@
+"""The relative solution: match, solve, match again within what the solution shows, solve again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webbalign.core._components import (
+    Component,
+    connected,
+    label_stars,
+    reach_of,
+    solve_component,
+)
+from webbalign.core._first_alignment import FirstAlignment, align_first
+from webbalign.core._image_fits import ImageStatus
+from webbalign.core._star_field import StarField
+from webbalign.core.affine import MIN_STARS
+from webbalign.core.fitting import Fitting
+from webbalign.core.matching import Matching
+from webbalign.core.planes import apply_map
+
+__all__ = ["Note", "solve_relative"]
+
+# a group of whose matched stars less than this part agree is not believed
+_LEAST_AGREEMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why a group stands alone."""
+
+    status: ImageStatus
+    reason: str
+
+
+def solve_relative(
+    field: StarField, matching: Matching, fitting: Fitting, held: int | None = None
+) -> tuple[list[Component], dict[int, Note]]:
+    """Solve all parts that hold together.
+
+    Parameters
+    ----------
+    field : StarField
+    matching, fitting
+        Options.
+    held : int, optional
+        Group that is to stay where it is; default: chosen by rule in each part.
+
+    Returns
+    -------
+    components : list of Component
+        The largest first; a group that is tied to no other is one by itself.
+    notes : dict
+        Why, for each of the latter.
+    """
+    first = align_first(field, matching)
+    longest = max(6.0 * first.scatter, 0.1 * field.pixel_scale())
+    solving = _Relative(field, matching, fitting, held)
+    found: list[Component] = []
+    for part in np.unique(first.part):
+        members = np.flatnonzero(first.part == part).tolist()
+        found += solving.grown(members, first.ways, min(matching.tolerance, longest), 2)
+    for component in found:
+        if len(component.groups) == 1:
+            (g,) = component.groups
+            solving.notes.setdefault(g, solving.why_alone(first, g))
+    return sorted(found, key=_size), solving.notes
+
+
+def _size(component: Component) -> tuple[int, int, tuple[int, ...]]:
+    return -len(component.groups), -len(component.rows), component.groups
+
+
+class _Relative:
+    def __init__(
+        self, field: StarField, matching: Matching, fitting: Fitting, held: int | None
+    ) -> None:
+        self.field = field
+        self.matching = matching
+        self.fitting = fitting
+        self.held = held
+        self.notes: dict[int, Note] = {}
+
+    def grown(
+        self, members: Sequence[int], ways: NDArray[np.float64], reach: float, rounds: int
+    ) -> list[Component]:
+        """Solve groups that are roughly aligned; each round matches more closely."""
+        field = self.field
+        label = label_stars(field, field.positions(ways), members, reach)
+        needed = max(self.matching.minobj, MIN_STARS[self.fitting.fitgeometry])
+        part = connected(label, field.group, len(field.groups), needed)
+        found: list[Component] = []
+        for number in np.unique(part[list(members)]):
+            groups = [g for g in members if part[g] == number]
+            component = self._solved(groups, label, ways)
+            doubts = self._doubts(component, ways)
+            if doubts:
+                self.notes.update(doubts)
+                left = [g for g in groups if g not in doubts]
+                found += [self._solved([g], label, ways) for g in doubts]
+                found += self.grown(left, ways, reach, rounds) if left else []
+            elif rounds > 1 and len(groups) > 1:
+                solution = component.solution
+                errors = np.hypot(field.sigma[component.rows[solution.used]], solution.floor)
+                errors = np.where(np.isfinite(errors), errors, solution.floor)
+                closer = reach_of(errors, field.pixel_scale(), self.matching.tolerance)
+                found += self.grown(groups, component.ways(field), closer, rounds - 1)
+            else:
+                found.append(component)
+        return found
+
+    def _solved(
+        self, groups: Sequence[int], label: NDArray[np.intp], ways: NDArray[np.float64]
+    ) -> Component:
+        return solve_component(
+            self.field,
+            groups,
+            label,
+            ways,
+            geometry=self.fitting.fitgeometry,
+            nclip=self.fitting.nclip,
+            sigma=self.fitting.sigma,
+            held=self.held,
+        )
+
+    def _doubts(self, component: Component, ways: NDArray[np.float64]) -> dict[int, Note]:
+        """Which groups should not have been fitted, and why."""
+        if len(component.groups) == 1:
+            return {}
+        found = {}
+        solution = component.solution
+        group = self.field.group[component.rows]
+        into = self.field.to_field[component.reference] @ np.linalg.inv(ways[component.reference])
+        for number, g in enumerate(component.groups):
+            mine = group == g
+            n_matched, n_used = int(mine.sum()), int(solution.used[mine].sum())
+            least = _LEAST_AGREEMENT * min(n_matched, self.matching.minobj)
+            if solution.lost[number] or n_used < least:
+                found[g] = Note(
+                    ImageStatus.FAILED,
+                    f"only {n_used} of {n_matched} matched stars agree with those of other images",
+                )
+            elif g != component.reference:
+                text = self._astray(component, number, into @ ways[g])
+                if text:
+                    found[g] = Note(ImageStatus.FAILED, text)
+        return found
+
+    def _astray(self, component: Component, number: int, way: NDArray[np.float64]) -> str:
+        """Say whether a fit left what the matching had found, or is not fixed by the stars."""
+        solution, g = component.solution, component.groups[number]
+        group, tolerance = self.field.groups[g], self.matching.tolerance
+        away = apply_map(solution.way(number), group.corners)[0] - apply_map(way, group.corners)[0]
+        farthest = float(np.hypot(*away.T).max())
+        # the part of a roll that the geometry leaves out is no sign of a bad fit
+        if farthest > 2.0 * tolerance and self.fitting.fitgeometry != "shift":
+            return f"the fit moved a corner by {farthest:.2f} arcsec from where the stars matched"
+        correction = solution.correction(number, group.plane, group.centre)
+        error = float(correction.errors_at(group.corners).max())
+        if not error <= tolerance:
+            return "its stars do not fix its place"
+        return ""
+
+    def why_alone(self, first: FirstAlignment, g: int) -> Note:
+        """Say why a group is tied to no other."""
+        field = self.field
+        usable = int(np.count_nonzero((field.group == g) & (field.weight > 0)))
+        minobj = self.matching.minobj
+        if len(field.groups) == 1:
+            reason = "there is nothing to align it with"
+        elif not usable:
+            reason = "no star was found in it"
+        elif usable < minobj:
+            reason = f"{usable} stars were found in it, and minobj is {minobj}"
+        elif not first.overlapping[g]:
+            reason = "it overlaps no other image"
+        elif np.count_nonzero(first.part == first.part[g]) == 1:
+            reason = "no significant offset from the images that it overlaps"
+        else:
+            reason = f"it has less than minobj = {minobj} stars in common with other images"
+        return Note(ImageStatus.UNCHANGED, reason)

@@ -1,0 +1,92 @@
+"""Align star lists with one another and with a reference catalog.
+
+Match, solve, match again with what the solution tells about the errors, solve; then the same with
+the reference catalog. Every image ends with a status; what is not supported by stars stays as it
+was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from webbalign.core._catalog_tie import tie_to_catalog
+from webbalign.core._image_fits import (
+    AbsoluteFit,
+    AstrometricSolution,
+    ClosureOfGroups,
+    ImageFit,
+    ImageStatus,
+    Residuals,
+)
+from webbalign.core._relative import solve_relative
+from webbalign.core._reporting import report
+from webbalign.core._star_field import StarField
+from webbalign.core.errors import InputError
+from webbalign.core.fitting import AbsFitting, Fitting, Solving
+from webbalign.core.matching import AbsMatching, Matching
+from webbalign.core.starlists import ReferenceStars, StarList
+
+__all__ = [
+    "AbsFitting",
+    "AbsoluteFit",
+    "AstrometricSolution",
+    "ClosureOfGroups",
+    "Fitting",
+    "ImageFit",
+    "ImageStatus",
+    "Residuals",
+    "Solving",
+    "align_starlists",
+]
+
+
+def align_starlists(
+    lists: Sequence[StarList],
+    reference: ReferenceStars | None = None,
+    *,
+    matching: Matching | None = None,
+    fitting: Fitting | None = None,
+    solving: Solving | None = None,
+    abs_matching: AbsMatching | None = None,
+    abs_fitting: AbsFitting | None = None,
+) -> AstrometricSolution:
+    """Find the correction of each image.
+
+    Parameters
+    ----------
+    lists : sequence of StarList
+        One for each image.
+    reference : ReferenceStars, optional
+        Reference catalog; with one, corrections are absolute.
+    matching, fitting, solving, abs_matching, abs_fitting
+        Options; defaults where None.
+
+    Returns
+    -------
+    solution : AstrometricSolution
+        Its images are in the order of `lists`, which has no other influence (but with
+        ``enforce_user_order``).
+
+    Raises
+    ------
+    InputError
+        If there is no list, or two have one name.
+    """
+    if not lists:
+        raise InputError(None, "no star list", "one for each image")
+    matching, fitting = matching or Matching(), fitting or Fitting()
+    abs_matching, abs_fitting = abs_matching or AbsMatching(), abs_fitting or AbsFitting()
+    solving = solving or Solving()
+    field = StarField.of(lists)
+    held = None
+    if solving.enforce_user_order:
+        names = [group.name for group in field.groups]
+        held = names.index(lists[0].group)
+    components, notes = solve_relative(field, matching, fitting, held)
+    ties = None
+    if reference is not None:
+        ties = [
+            tie_to_catalog(field, component, reference, abs_matching, fitting, abs_fitting)
+            for component in components
+        ]
+    return report(field, components, ties, notes, fitting, abs_fitting)
