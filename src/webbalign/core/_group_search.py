@@ -149,27 +149,37 @@ class GroupNetwork:
             self._match(pair, widen=False)
         self._reject()
         for widen in (False, True):
-            tried: dict[Ends, int] = {}
-            for a, b in self._pairs_by_promise():
-                component = self.components()
-                ends = sorted((int(component[a]), int(component[b])))
-                between = (ends[0], ends[1])
-                known = (a, b) in self.offsets and not widen
-                attempts = tried.get(between, 0)
-                if between[0] == between[1] or known or attempts >= _ATTEMPTS:
-                    continue
-                tried[between] = attempts + 1
-                self._match((a, b), widen=widen)
-            self._reject()
+            n_links = len(self.links)
+            self._connect(widen=widen)
+            if len(self.links) > n_links:
+                self._reject()
 
-    def _match(self, pair: Ends, *, widen: bool) -> None:
+    def _connect(self, *, widen: bool) -> None:
+        """Match pairs of groups of different components, the most promising ones first."""
+        component = self.components()
+        tried: dict[Ends, int] = {}
+        for a, b in self._pairs_by_promise():
+            if not component.any():
+                return
+            between = int(min(component[a], component[b])), int(max(component[a], component[b]))
+            known = (a, b) in self.offsets and not widen
+            attempts = tried.get(between, 0)
+            if between[0] == between[1] or known or attempts >= _ATTEMPTS:
+                continue
+            tried[between] = attempts + 1
+            if self._match((a, b), widen=widen):
+                component = self.components()
+
+    def _match(self, pair: Ends, *, widen: bool) -> bool:
         first, second = (self._lists[k] for k in pair)
         offset, i, j = search_offset(
             first, second, self._options, pixel_scale=self._pixel_scale, widen=widen
         )
         self.offsets[pair] = offset
-        if offset.status.usable and offset.false_alarm <= _FALSE_ALARM:
-            self.links[pair] = Link(*pair, first.at(i), second.at(j))
+        if not offset.status.usable or offset.false_alarm > _FALSE_ALARM:
+            return False
+        self.links[pair] = Link(*pair, first.at(i), second.at(j))
+        return True
 
     def _solve(self) -> GroupSolution:
         floor = max(0.05 * self._pixel_scale, *(stars.sigma for stars in self._lists), 0.0)

@@ -24,6 +24,8 @@ Indices = NDArray[np.intp]
 MATCHED = 4.0
 # Peaks with more chance equivalents than this (log10) are not worth a second look.
 _HOPELESS = 2.0
+# The same after two were looked at.
+_DOUBTFUL = -0.5
 # A candidate with fewer (log10) ends the search.
 _DECISIVE = -8.0
 _CANDIDATES = 6
@@ -36,8 +38,8 @@ _PLAIN_ROLL = np.deg2rad(0.5)
 _SHARPEN = 0.4
 _WINDOW_RATIO = 2.5
 # Pairs that are looked at in the plain search and for each roll; beyond, the brightest stars'.
-_MAX_PAIRS = 400_000
-_MAX_PAIRS_ROLLED = 60_000
+_MAX_PAIRS = 100_000
+_MAX_PAIRS_ROLLED = 20_000
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,8 @@ class OffsetSearch:
         best = self._nothing()
         tried: list[Peak] = []
         for peak in sorted(peaks, key=lambda peak: (peak.log_chance, peak.width)):
-            if peak.log_chance > _HOPELESS or len(tried) == _CANDIDATES:
+            hopeless = peak.log_chance > (_HOPELESS if len(tried) < 2 else _DOUBTFUL)
+            if hopeless or len(tried) == _CANDIDATES:
                 break
             if any(_same(peak, other) for other in tried):
                 continue
