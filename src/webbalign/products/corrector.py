@@ -82,11 +82,6 @@ class Correction:
         m = self.matrix
         return float(np.degrees(np.arctan2(m[1, 0] - m[0, 1], m[0, 0] + m[1, 1])))
 
-    @property
-    def scale(self) -> float:
-        """Square root of the determinant: the mean scale."""
-        return float(np.sqrt(abs(np.linalg.det(self.matrix))))
-
 
 @dataclass(frozen=True, eq=False)
 class ImagePlane:

@@ -1,0 +1,359 @@
+"""The table of a solution: one row for each image, enough to look at it and to apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webbalign.core.astrometry import ImageFit, ImageStatus
+from webbalign.core.errors import InputError
+from webbalign.core.planes import TangentPlane
+from webbalign.core.starlists import StarList
+from webbalign.products.atomic import atomic_path
+from webbalign.products.corrector import Correction, ImagePlane, transported
+from webbalign.products.groups import ObservationIds
+from webbalign.products.image_files import ImageInfo
+from webbalign.products.models import refuse_existing
+from webbalign.products.names import root
+from webbalign.products.table_files import read_table
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["Borrowed", "Solution", "SolvedImage", "read_solution", "solved", "write_solution"]
+
+_APPLIED = (ImageStatus.ALIGNED, ImageStatus.REFERENCE, ImageStatus.RELATIVE_ONLY)
+_COMPLETE = (ImageStatus.ALIGNED, ImageStatus.REFERENCE)
+_EXPECTED = "a tweakreg_solution.ecsv"
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedImage:
+    """One image of a solution.
+
+    Attributes
+    ----------
+    filename, group_id : str
+    status : ImageStatus
+    reason : str
+        In words; empty where there is nothing to say.
+    n_found, n_matched, n_used, n_reference : int
+        Stars found; in other groups or the catalog, too; not clipped; of the catalog.
+    rms : float
+        Root mean square distance of the stars used from their mean positions, arcsec.
+    correction : Correction
+        In the plane of the image.
+    cov : ndarray, shape (6, 6)
+        Of m11, m12, m21, m22, xshift, yshift (arcsec); NaN if nothing was fitted.
+    chi2_reduced : float
+    plane : TangentPlane
+        Of the image.
+    reference_angles : tuple of float
+        V2_REF, V3_REF (arcsec) and ROLL_REF (degrees).
+    epoch : float
+        Julian year; NaN if unknown.
+    observation : ObservationIds
+    filter : str
+    """
+
+    filename: str
+    group_id: str
+    status: ImageStatus
+    reason: str
+    n_found: int
+    n_matched: int
+    n_used: int
+    n_reference: int
+    rms: float
+    correction: Correction
+    cov: NDArray[np.float64]
+    chi2_reduced: float
+    plane: TangentPlane
+    reference_angles: tuple[float, float, float]
+    epoch: float
+    observation: ObservationIds
+    filter: str
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the correction is to be applied; else the image keeps its WCS."""
+        return self.status in _APPLIED
+
+    @property
+    def step_status(self) -> str:
+        """What S_TWKREG says: COMPLETE or FAILED."""
+        return "COMPLETE" if self.status in _COMPLETE else "FAILED"
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """The correction of an image by a solution.
+
+    Attributes
+    ----------
+    correction : Correction
+        In the plane of the image.
+    row : SolvedImage
+        Of the image itself, or the nearest of those it was taken from.
+    by : str
+        ``image``, ``exposure`` or ``visit``: what it has in common with these.
+    error : float
+        Arcsec, of bringing it from plane to plane (0 for the image itself).
+    """
+
+    correction: Correction
+    row: SolvedImage
+    by: str
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What was found for all images.
+
+    Attributes
+    ----------
+    images : tuple of SolvedImage
+    meta : dict
+        What concerns the run: options, catalog and so on.
+    """
+
+    images: tuple[SolvedImage, ...]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, filename: str | Path) -> SolvedImage | None:
+        """Return the row of an image, whatever the suffix of its name; None without one."""
+        wanted = root(filename)
+        return next((row for row in self.images if root(row.filename) == wanted), None)
+
+    def correction_for(self, info: ImageInfo, image: ImagePlane) -> Borrowed | None:
+        """Find the correction of an image, which need not be part of the solution.
+
+        Parameters
+        ----------
+        info : ImageInfo
+        image : ImagePlane
+            Its plane.
+
+        Returns
+        -------
+        Borrowed or None
+            That of its own row; else that of the nearest image of the same exposure (the other
+            detectors and channels saw the same pointing); else the mean over the images of the
+            same visit. None if nothing fits, or its own row is not to be applied.
+        """
+        own = self.of(info.name)
+        if own is not None:
+            return Borrowed(own.correction, own, "image", 0.0) if own.is_applied else None
+        usable = [row for row in self.images if row.is_applied]
+        for by in ("exposure", "visit"):
+            name = info.observation.group(by)
+            rows = [row for row in usable if name and row.observation.group(by) == name]
+            if rows:
+                return _borrowed(rows, by, image)
+        return None
+
+
+def _borrowed(rows: Sequence[SolvedImage], by: str, image: ImagePlane) -> Borrowed:
+    middle = image.plane.to_vectors(image.outline.mean(axis=0, keepdims=True))[0]
+    rows = sorted(rows, key=lambda row: (-float(row.plane.axes[2] @ middle), row.filename))
+    chosen = rows[:1] if by == "exposure" else rows
+    moved = [transported(row.correction, row.plane, image.plane, image.outline) for row in chosen]
+    mean = Correction(
+        np.mean([correction.matrix for correction, _ in moved], axis=0),
+        np.mean([correction.shift for correction, _ in moved], axis=0),
+    )
+    return Borrowed(mean, rows[0], by, max(error for _, error in moved))
+
+
+def solved(
+    fits: Sequence[ImageFit], lists: Sequence[StarList], infos: Sequence[ImageInfo]
+) -> list[SolvedImage]:
+    """Join what was fitted to the images it was fitted for (all in the same order)."""
+    return [
+        SolvedImage(
+            filename=info.name,
+            group_id=fit.group,
+            status=fit.status,
+            reason=fit.reason,
+            n_found=fit.n_found,
+            n_matched=fit.n_matched,
+            n_used=fit.n_used,
+            n_reference=fit.n_reference,
+            rms=fit.rms,
+            correction=Correction(fit.matrix, fit.shift),
+            cov=np.array(fit.cov),
+            chi2_reduced=fit.chi2_reduced,
+            plane=stars.plane,
+            reference_angles=_angles(info),
+            epoch=info.epoch,
+            observation=info.observation,
+            filter=info.filter,
+        )
+        for fit, stars, info in zip(fits, lists, infos, strict=True)
+    ]
+
+
+def _angles(info: ImageInfo) -> tuple[float, float, float]:
+    v2, v3, roll = (info.wcsinfo.get(key, np.nan) for key in ("v2_ref", "v3_ref", "roll_ref"))
+    return v2, v3, roll
+
+
+_IDS = ("program", "observation", "visit", "visit_group", "sequence", "activity", "exposure",
+        "detector", "module")  # fmt: skip
+# name, shape of a cell (None: text), unit, description
+_COLUMNS: tuple[tuple[str, tuple[int, ...] | None, str | None, str], ...] = (
+    ("filename", None, None, "image"),
+    ("group_id", None, None, "images of one group share one correction"),
+    ("status", None, None, "ALIGNED and REFERENCE share one frame"),
+    ("reason", None, None, "why it is no other"),
+    ("n_found", (), None, "stars found"),
+    ("n_matched", (), None, "of these, in other groups or in the catalog"),
+    ("n_used", (), None, "of these, not clipped"),
+    ("n_reference", (), None, "of these, in the catalog"),
+    ("rms_mas", (), "mas", "distance of the stars used from their mean positions"),
+    ("xshift", (), "arcsec", "in the tangent plane of the corrector, to the east"),
+    ("yshift", (), "arcsec", "in the tangent plane of the corrector, to the north"),
+    ("roll", (), "deg", "rotation in the matrix, from x to y"),
+    ("matrix", (2, 2), None, "xy' = matrix @ xy + (xshift, yshift)"),
+    ("cov", (6, 6), None, "covariance of m11, m12, m21, m22, xshift, yshift (arcsec)"),
+    ("chi2_reduced", (), None, "of the stars of the group"),
+    ("v2_ref", (), "arcsec", "tangent point of the plane"),
+    ("v3_ref", (), "arcsec", "tangent point of the plane"),
+    ("roll_ref", (), "deg", "its rotation"),
+    ("axes", (3, 3), None, "rows: unit vectors (ICRS) of plane x, plane y and tangent point"),
+    ("epoch", (), None, "Julian year"),
+    ("filter", None, None, "of the image"),
+    *((name, None, None, "of the image") for name in _IDS),
+)
+_INTEGERS = ("n_found", "n_matched", "n_used", "n_reference")
+_MAY_BE_MISSING = ("n_reference", "roll", "epoch", "filter", *_IDS)
+
+
+def write_solution(solution: Solution, path: str | Path, *, overwrite: bool = True) -> Path:
+    """Write a solution as ECSV, in full precision.
+
+    Parameters
+    ----------
+    solution : Solution
+    path : str or Path
+    overwrite : bool
+        Whether an existing file may be replaced.
+    """
+    from astropy.table import Column, Table
+
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    rows = [_row(image) for image in solution.images]
+    table = Table(meta=dict(solution.meta))
+    for name, shape, unit, description in _COLUMNS:
+        kind: Any = str if shape is None else np.int64 if name in _INTEGERS else np.float64
+        values = np.array([row[name] for row in rows], dtype=kind)
+        table[name] = Column(
+            values.reshape(len(rows), *(shape or ())), unit=unit, description=description
+        )
+    with atomic_path(path) as temporary:
+        table.write(temporary, format="ascii.ecsv")
+    return path
+
+
+def _row(image: SolvedImage) -> dict[str, Any]:
+    v2, v3, roll = image.reference_angles
+    return {
+        "filename": image.filename,
+        "group_id": image.group_id,
+        "status": str(image.status),
+        "reason": image.reason,
+        "n_found": image.n_found,
+        "n_matched": image.n_matched,
+        "n_used": image.n_used,
+        "n_reference": image.n_reference,
+        "rms_mas": image.rms * 1e3,
+        "xshift": image.correction.shift[0],
+        "yshift": image.correction.shift[1],
+        "roll": image.correction.rotation,
+        "matrix": image.correction.matrix,
+        "cov": image.cov,
+        "chi2_reduced": image.chi2_reduced,
+        "v2_ref": v2,
+        "v3_ref": v3,
+        "roll_ref": roll,
+        "axes": image.plane.axes,
+        "epoch": image.epoch,
+        "filter": image.filter,
+        **{name: getattr(image.observation, name) for name in _IDS},
+    }
+
+
+def read_solution(path: str | Path) -> Solution:
+    """Read a solution, which somebody may have edited.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no such table, or a row cannot be used; the message names it.
+    """
+    path = Path(path)
+    table = read_table(path, _EXPECTED)
+    lacking = [name for name, *_ in _COLUMNS if name not in (*table.colnames, *_MAY_BE_MISSING)]
+    if lacking:
+        raise InputError(path, f"no column {', '.join(lacking)}", _EXPECTED)
+    images = tuple(_image(path, table, number) for number in range(len(table)))
+    names = [root(image.filename) for image in images]
+    twice = sorted({image.filename for image in images if names.count(root(image.filename)) > 1})
+    if twice:
+        raise InputError(path, f"rows of the same image: {', '.join(twice)}", "one for each")
+    return Solution(images, dict(table.meta))
+
+
+def _image(path: Path, table: Table, number: int) -> SolvedImage:
+    where = f"row {number + 1}"
+    row: dict[str, Any] = {}
+    for name, shape, _, _ in _COLUMNS:
+        value = table[name][number] if name in table.colnames else "" if shape is None else np.nan
+        row[name] = _cell(path, f"{where}, {name}", value, shape)
+    try:
+        status = ImageStatus(row["status"])
+    except ValueError:
+        found, known = f"{where}: status {row['status']!r}", " | ".join(ImageStatus)
+        raise InputError(path, found, known) from None
+    try:
+        correction = Correction(row["matrix"], np.array([row["xshift"], row["yshift"]]))
+        plane = TangentPlane(row["axes"])
+    except ValueError as error:
+        raise InputError(path, f"{where}: {error}") from None
+    return SolvedImage(
+        filename=row["filename"],
+        group_id=row["group_id"],
+        status=status,
+        reason=row["reason"],
+        **{name: int(np.nan_to_num(row[name])) for name in _INTEGERS},
+        rms=float(row["rms_mas"]) * 1e-3,
+        correction=correction,
+        cov=row["cov"],
+        chi2_reduced=float(row["chi2_reduced"]),
+        plane=plane,
+        reference_angles=(float(row["v2_ref"]), float(row["v3_ref"]), float(row["roll_ref"])),
+        epoch=float(row["epoch"]),
+        observation=ObservationIds(**{name: row[name] for name in _IDS}),
+        filter=row["filter"],
+    )
+
+
+def _cell(path: Path, where: str, value: Any, shape: tuple[int, ...] | None) -> Any:
+    if shape is None:
+        # an empty text is masked in ECSV
+        return "" if value is np.ma.masked else str(value)
+    try:
+        array = np.asarray(np.ma.filled(np.ma.asarray(value, dtype=np.float64), np.nan))
+    except (TypeError, ValueError):
+        raise InputError(path, f"{where}: {value!r}", "a number") from None
+    if array.shape != shape:
+        size = " x ".join(map(str, array.shape)) or "1"
+        raise InputError(path, f"{where}: {size} values", " x ".join(map(str, shape)) or "one")
+    return array
