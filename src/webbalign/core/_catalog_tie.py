@@ -143,12 +143,12 @@ def tie_to_catalog(
         return Refusal(f"{reference.name} has no star in the field")
     joined = _Joined(field, component)
     stars = joined.positions(component.solution)
-    offset = _offset(joined, stars, catalog, matching, field.pixel_scale(component.groups))
+    pixel = field.pixel_scale(component.groups)
+    offset = _offset(joined, stars, catalog, matching, pixel, reference.name)
     if isinstance(offset, Refusal):
         return offset
-    start = _sky_move(offset)
+    start = _sky_move(offset, abs_fitting.abs_fitgeometry)
     moved = offset.apply(stars)
-    pixel = field.pixel_scale(component.groups)
     reach = min(matching.tolerance, max(6.0 * offset.sigma, 0.1 * pixel))
     found: Tie | Refusal = Refusal("")
     for _ in range(2):  # the second time the stars are matched within what the first one found
@@ -208,6 +208,7 @@ def _offset(
     catalog: _Catalog,
     options: Matching,
     pixel_scale: float,
+    name: str,
 ) -> Offset | Refusal:
     """Offset of the catalog as seen from the component, if it is significant."""
     apart = options.separation
@@ -216,16 +217,19 @@ def _offset(
     offset, pairs, _ = search_offset(images, others, options, pixel_scale=pixel_scale)
     if offset.status is OffsetStatus.TOO_FEW:
         few = min(len(images.z), len(others.z))
-        return Refusal(f"too few stars ({few}) to find the offset from the catalog", few)
+        return Refusal(f"too few stars ({few}) to find the offset from {name}", few)
     if not offset.status.usable:
         return Refusal(f"no significant offset from the catalog within {offset.searchrad:g} arcsec")
     if not len(pairs):
-        return Refusal("no star agrees with the catalog at the offset given")
+        return Refusal(f"no star agrees with {name} at the offset given")
     return offset
 
 
-def _sky_move(offset: Offset) -> NDArray[np.float64]:
+def _sky_move(offset: Offset, geometry: str) -> NDArray[np.float64]:
     """Rotation (3, 3) of the sphere that does at the field's middle what an offset does."""
+    if geometry == "shift":
+        # what is not to be fitted may not stay in the start
+        offset = replace(offset, roll=0.0)
     x, y = offset.apply(np.zeros((1, 2)))[0] * ARCSEC
     z = np.array([x, y, 1.0]) / np.sqrt(1.0 + x**2 + y**2)
     east = np.array([1.0, 0.0, 0.0]) - z[0] * z
