@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError, OptionError
-from webbalign.core.mapped import release, visit
+from webbalign.core.mapped import visit
 from webbalign.core.motion import Motion, find_zone, model_motion
 from webbalign.core.options import Options, opt
 from webbalign.core.stack_median import robust_variance, stack_median
@@ -198,12 +198,12 @@ class _Stack:
             return replace(stack, unweighted=True)
         return stack
 
-    def usable(self, index: int | tuple[slice, slice]) -> Mask:
+    def usable(self, index: int) -> Mask:
         """Return where values are finite and may be used."""
         finite: Mask = np.isfinite(self.data[index])
         return finite if self.good is None else finite & self.good[index]
 
-    def used(self, index: int | tuple[slice, slice]) -> NDArray:
+    def used(self, index: int) -> NDArray:
         """Return the data with NaN where they do not count."""
         data = self.data[index]
         usable = True if self.unweighted else self.usable(index)
@@ -228,16 +228,26 @@ def _statistics(stack: _Stack, options: OutlierDetection) -> _Statistics:
     height = max(min(PIXELS, VALUES // n) // nx, 1)
     for start in range(0, ny, height):
         rows = slice(start, start + height)
-        block = (slice(None), rows)
-        used, err = stack.used(block), stack.err[block]
+        data, err = _rows(stack.data, rows), _rows(stack.err, rows)
+        usable = np.isfinite(data)
+        if stack.good is not None:
+            usable &= stack.good[:, rows]
+        used = data if stack.unweighted else np.where(usable, data, data.dtype.type(np.nan))
         result.median[rows] = median = stack_median(used)
-        result.count[rows] = np.count_nonzero(stack.usable(block), axis=0)
+        result.count[rows] = np.count_nonzero(usable, axis=0)
         if _may_move(n, options):
             result.scatter[rows] = robust_variance(used - median)
             result.noise[rows] = stack_median(err * err)
-        result.mask[block] = _compare(stack.data[block], err, median, options)
-        release(stack.data, stack.err)
+        result.mask[:, rows] = _compare(data, err, median, options)
     return result
+
+
+def _rows(cube: NDArray, rows: slice) -> NDArray:
+    """Copy some rows of all images; reading a few rows from a file brings many in."""
+    part = np.empty_like(cube[:, rows])
+    for index in visit(cube, block=32):
+        part[index] = cube[index, rows]
+    return part
 
 
 def _compare(data: NDArray, err: NDArray, median: NDArray, options: OutlierDetection) -> Mask:

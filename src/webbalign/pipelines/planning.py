@@ -9,15 +9,18 @@ from typing import Any
 
 from webbalign.products.associations import Association
 from webbalign.products.headers import ExposureHeader
+from webbalign.products.held import SMALL
 from webbalign.products.models import open_cube
 from webbalign.products.references import find_psfmask
 
 __all__ = ["describe_plan"]
 
 # Measured: the libraries, and bytes per pixel of a science integration (cube, residual, model,
-# their errors and flags), and of a reference (stack, repaired copies, one aligned set, modes).
+# their errors and flags) while its exposure is small enough to stay in memory, of any other (its
+# outliers), and of a reference (stack, repaired copies, one aligned set, modes).
 BASE_MEMORY = 300e6
 BYTES_PER_SCIENCE_PIXEL = 100
+BYTES_PER_HELD_PIXEL = 10
 BYTES_PER_REFERENCE_PIXEL = 90
 # SCI, ERR and DQ of one pixel on disk; with three variances.
 BYTES_ON_DISK, BYTES_WITH_VARIANCES = 12, 24
@@ -77,9 +80,11 @@ def _sizes(
         sets = len(nints)
     elif options.save_psfalign:
         sets = sum(nints)
+    largest = max(nints) * nx * ny
     memory = (
         BASE_MEMORY
-        + max(nints) * nx * ny * BYTES_PER_SCIENCE_PIXEL
+        + min(largest, SMALL / BYTES_WITH_VARIANCES) * BYTES_PER_SCIENCE_PIXEL
+        + largest * BYTES_PER_HELD_PIXEL
         + npsfs * nx * ny * BYTES_PER_REFERENCE_PIXEL
     )
     disk = (
