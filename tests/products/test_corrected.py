@@ -125,6 +125,22 @@ def test_keywords_of_a_former_fit_do_not_survive(path, tmp_path):
         assert model.meta.wcsinfo.pc1_1 is None
 
 
+def test_the_catalog_that_was_used_is_named_in_the_header(path, product, tmp_path):
+    named, cleared, kept = (tmp_path / f"{word}.fits" for word in ("named", "cleared", "kept"))
+    save_corrected(path, named, CORRECTION, catalog="mine.ecsv")
+    save_corrected(named, cleared, CORRECTION, catalog="")
+    save_corrected(named, kept, CORRECTION)
+    for file, expected in (
+        (product, None), (named, "mine.ecsv"), (cleared, None), (kept, "mine.ecsv"),
+    ):  # fmt: skip
+        assert fits.getheader(file).get("TCATFILE") == expected
+        with ImageModel(file) as model:
+            assert model.meta.tweakreg_catalog == expected
+    model = make_model()
+    correct_model(model, CORRECTION, catalog="mine.ecsv")
+    assert model.meta.tweakreg_catalog == "mine.ecsv"
+
+
 def test_without_sip_the_header_is_linear(path, tmp_path):
     save_corrected(path, tmp_path / "new.fits", CORRECTION, sip=SipApproximation(sip_approx=False))
     header = fits.getheader(tmp_path / "new.fits", "SCI")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asdf
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,10 +20,10 @@ from webbalign.core.errors import InputError
 from webbalign.core.options import Options, opt
 from webbalign.core.starlists import StarList
 from webbalign.products.atomic import atomic_path
+from webbalign.products.catalog_images import read_catalog_image, write_record
 from webbalign.products.corrector import image_plane
-from webbalign.products.groups import ObservationIds
 from webbalign.products.image_files import ImageInfo
-from webbalign.products.models import quiet_schema_warnings, refuse_existing
+from webbalign.products.models import refuse_existing
 from webbalign.products.names import root
 from webbalign.products.sphere import pixel_edges
 from webbalign.products.table_files import column, is_known, numbers, read_table
@@ -156,7 +155,7 @@ def write_catalog(
     path = Path(path)
     refuse_existing(path, overwrite)
     record = path.with_suffix(".asdf")
-    _write_record(info, group, record)
+    write_record(info, group, record)
     names = {"x": "xcentroid", "y": "ycentroid"}
     table = Table(
         {
@@ -275,78 +274,3 @@ def star_list(
         pixel_scale=image.pixel_scale,
         fwhm=width * image.pixel_scale,
     )
-
-
-_TEXTS = (
-    "group_id", "tweakreg_catalog", "instrument", "detector", "filter", "pupil", "exp_type",
-)  # fmt: skip
-
-
-def _write_record(info: ImageInfo, group: str, path: Path) -> None:
-    tree = {
-        "image": {
-            "filename": info.name,
-            "path": "" if info.path is None else str(info.path.absolute()),
-            "shape": [int(size) for size in info.shape],
-            "epoch": float(info.epoch),
-            "group": group,
-            "wcsinfo": {key: float(value) for key, value in info.wcsinfo.items()},
-            "observation": asdict(info.observation),
-            **{key: getattr(info, key) for key in _TEXTS},
-        },
-        "wcs": info.wcs,
-    }
-    with atomic_path(path) as temporary, quiet_schema_warnings():
-        asdf.AsdfFile(tree).write_to(temporary)
-
-
-def read_catalog_image(path: str | Path, catalog: StarCatalog) -> tuple[ImageInfo, str]:
-    """Read what a catalog's ASDF file says about its image.
-
-    Parameters
-    ----------
-    path : str or Path
-        The catalog.
-    catalog : StarCatalog
-        Its content.
-
-    Returns
-    -------
-    info : ImageInfo
-    group : str
-
-    Raises
-    ------
-    InputError
-        If the catalog names no such file, or the file is missing or unreadable.
-    """
-    name = str(catalog.meta.get("wcs_file", ""))
-    expected = "a catalog that `webbalign find-stars` has written, with its .asdf file beside it"
-    if not name:
-        raise InputError(path, "does not say where the WCS of its image is (wcs_file)", expected)
-    record = Path(path).parent / name
-    if not record.is_file():
-        raise InputError(path, f"names {record}, which does not exist", expected)
-    try:
-        with quiet_schema_warnings(), asdf.open(record) as file:
-            image, wcs = dict(file["image"]), file["wcs"]
-            texts = {key: str(image.get(key, "")) for key in _TEXTS}
-            info = ImageInfo(
-                name=str(image["filename"]),
-                path=Path(image["path"]) if image.get("path") else None,
-                shape=_pair(image["shape"]),
-                wcs=wcs,
-                wcsinfo={str(key): float(value) for key, value in image["wcsinfo"].items()},
-                epoch=float(image["epoch"]),
-                observation=ObservationIds(**dict(image["observation"])),
-                **texts,
-            )
-            return info, str(image["group"])
-    except Exception as error:  # a YAML, a schema, a key: whatever is wrong with it
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(record, f"not readable ({words})", expected) from None
-
-
-def _pair(values: Sequence[Any]) -> tuple[int, int]:
-    ny, nx = values
-    return int(ny), int(nx)

@@ -66,6 +66,7 @@ class _Renewal:
     s_region: str
     status: str
     history: Sequence[str]
+    catalog: str | None
     changed: bool
 
     @property
@@ -84,6 +85,7 @@ def _renewed(
     sip: SipApproximation | None,
     status: str,
     history: str | Sequence[str],
+    catalog: str | None,
 ) -> _Renewal:
     wcs = info.wcs
     if correction is not None:
@@ -96,6 +98,7 @@ def _renewed(
         s_region=s_region(wcs, info.shape),
         status=status,
         history=(history,) if isinstance(history, str) else tuple(history),
+        catalog=catalog,
         changed=correction is not None,
     )
 
@@ -108,6 +111,7 @@ def save_corrected(
     status: str = "COMPLETE",
     sip: SipApproximation | None = None,
     history: str | Sequence[str] = (),
+    catalog: str | None = None,
     overwrite: bool = True,
 ) -> CorrectedImage:
     """Write an image with a corrected WCS.
@@ -126,6 +130,9 @@ def save_corrected(
     sip : SipApproximation, optional
     history : str or sequence of str
         For HISTORY.
+    catalog : str, optional
+        For TCATFILE (``meta.tweakreg_catalog``): the custom catalog that was used; empty: none
+        was; None: it stays as it is.
     overwrite : bool
         Whether an existing product may be replaced. An input never is.
 
@@ -141,7 +148,9 @@ def save_corrected(
     path = Path(path)
     refuse_existing(path, overwrite)
     if isinstance(source, JwstDataModel):
-        done = correct_model(source, correction, status=status, sip=sip, history=history)
+        done = correct_model(
+            source, correction, status=status, sip=sip, history=history, catalog=catalog
+        )
         with atomic_path(path) as temporary, quiet_schema_warnings():
             source.save(str(temporary))
         source.meta.filename = path.name
@@ -150,7 +159,7 @@ def save_corrected(
     if path.exists() and source.exists() and path.samefile(source):
         raise InputError(path, "is an input, which would be replaced", "another --output-dir")
     info = read_info(source)
-    renewal = _renewed(info, correction, sip, status, history)
+    renewal = _renewed(info, correction, sip, status, history, catalog)
     with atomic_path(path) as temporary:
         if source.suffix == ".gz":
             unpacked = temporary.with_suffix(".unpacked")
@@ -169,9 +178,10 @@ def correct_model(
     status: str = "COMPLETE",
     sip: SipApproximation | None = None,
     history: str | Sequence[str] = (),
+    catalog: str | None = None,
 ) -> CorrectedImage:
     """Correct the WCS of a model in memory; parameters as of :func:`save_corrected`."""
-    renewal = _renewed(read_info(model), correction, sip, status, history)
+    renewal = _renewed(read_info(model), correction, sip, status, history, catalog)
     model.meta.wcs = renewal.wcs
     wcsinfo = model.meta.wcsinfo.instance
     for key in [key for key in wcsinfo if is_fitted_keyword(key)]:
@@ -180,6 +190,8 @@ def correct_model(
         setattr(model.meta.wcsinfo, key, value)
     _set_extra_cards(model, renewal.sip)
     model.meta.cal_step.tweakreg = status
+    if catalog is not None:
+        model.meta.tweakreg_catalog = catalog or None
     for text in renewal.history:
         add_history(model, text)
     return renewal.report(None)
@@ -230,6 +242,10 @@ def _patch_primary(header: fits.Header, name: str, renewal: _Renewal) -> None:
     header["FILENAME"] = name
     header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
     header["S_TWKREG"] = (renewal.status, "Image Alignment via Astronomical Sources")
+    if renewal.catalog:
+        header["TCATFILE"] = (renewal.catalog, "Tweakreg catalog filename")
+    elif renewal.catalog is not None:
+        header.remove("TCATFILE", ignore_missing=True)
     for text in renewal.history:
         header["HISTORY"] = text
 
@@ -255,9 +271,13 @@ def _patched_tree(content: bytes, name: str, renewal: _Renewal) -> bytes:
     if renewal.changed:
         changes["meta", "wcs"] = renewal.wcs
     changes |= {("meta", "wcsinfo", key): value for key, value in renewal.wcsinfo.items()}
+    if renewal.catalog:
+        changes["meta", "tweakreg_catalog"] = renewal.catalog
     fresh = set(renewal.wcsinfo)
     # with a wrong hash, or none, the headers are read, which say the same as the tree
     removed = [("_fits_hash",), *_stale_entries(fresh)]
+    if renewal.catalog == "":
+        removed.append(("meta", "tweakreg_catalog"))
     try:
         return patched_asdf(content, changes, removed)
     except ValueError as error:

@@ -1,0 +1,96 @@
+"""What is kept of an image beside its catalog of stars: GWCS, angles, shape, epoch, group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asdf
+
+from webbalign.core.errors import InputError
+from webbalign.products.atomic import atomic_path
+from webbalign.products.groups import ObservationIds
+from webbalign.products.image_files import ImageInfo
+from webbalign.products.models import quiet_schema_warnings
+
+if TYPE_CHECKING:
+    from webbalign.products.catalogs import StarCatalog
+
+__all__ = ["read_catalog_image", "write_record"]
+
+_TEXTS = (
+    "group_id", "tweakreg_catalog", "instrument", "detector", "filter", "pupil", "exp_type",
+)  # fmt: skip
+
+
+def write_record(info: ImageInfo, group: str, path: Path) -> None:
+    """Write what aligning an image needs beside its stars (ASDF)."""
+    tree = {
+        "image": {
+            "filename": info.name,
+            "path": "" if info.path is None else str(info.path.absolute()),
+            "shape": [int(size) for size in info.shape],
+            "epoch": float(info.epoch),
+            "group": group,
+            "wcsinfo": {key: float(value) for key, value in info.wcsinfo.items()},
+            "observation": asdict(info.observation),
+            **{key: getattr(info, key) for key in _TEXTS},
+        },
+        "wcs": info.wcs,
+    }
+    with atomic_path(path) as temporary, quiet_schema_warnings():
+        asdf.AsdfFile(tree).write_to(temporary)
+
+
+def read_catalog_image(path: str | Path, catalog: StarCatalog) -> tuple[ImageInfo, str]:
+    """Read what a catalog's ASDF file says about its image.
+
+    Parameters
+    ----------
+    path : str or Path
+        The catalog.
+    catalog : StarCatalog
+        Its content.
+
+    Returns
+    -------
+    info : ImageInfo
+    group : str
+
+    Raises
+    ------
+    InputError
+        If the catalog names no such file, or the file is missing or unreadable.
+    """
+    name = str(catalog.meta.get("wcs_file", ""))
+    expected = "a catalog that `webbalign find-stars` has written, with its .asdf file beside it"
+    if not name:
+        raise InputError(path, "does not say where the WCS of its image is (wcs_file)", expected)
+    record = Path(path).parent / name
+    if not record.is_file():
+        raise InputError(path, f"names {record}, which does not exist", expected)
+    try:
+        with quiet_schema_warnings(), asdf.open(record) as file:
+            image, wcs = dict(file["image"]), file["wcs"]
+            texts = {key: str(image.get(key, "")) for key in _TEXTS}
+            info = ImageInfo(
+                name=str(image["filename"]),
+                path=Path(image["path"]) if image.get("path") else None,
+                shape=_pair(image["shape"]),
+                wcs=wcs,
+                wcsinfo={str(key): float(value) for key, value in image["wcsinfo"].items()},
+                epoch=float(image["epoch"]),
+                observation=ObservationIds(**dict(image["observation"])),
+                **texts,
+            )
+            return info, str(image["group"])
+    except Exception as error:  # a YAML, a schema, a key: whatever is wrong with it
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(record, f"not readable ({words})", expected) from None
+
+
+def _pair(values: Sequence[Any]) -> tuple[int, int]:
+    ny, nx = values
+    return int(ny), int(nx)
