@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from webbalign.simulate import CoronSequence, CoronSimulation, simulate_coron3
+from webbalign.simulate import (
+    CoronSequence,
+    CoronSimulation,
+    Mosaic,
+    MosaicSimulation,
+    simulate_coron3,
+    simulate_mosaic,
+)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -35,6 +42,13 @@ def miri_sequence(tmp_path_factory: pytest.TempPathFactory) -> CoronSequence:
         variances="missing",
     )  # fmt: skip
     return simulate_coron3(tmp_path_factory.mktemp("miri"), options)
+
+
+@pytest.fixture(scope="session")
+def mosaic(tmp_path_factory: pytest.TempPathFactory) -> Mosaic:
+    """A small NIRCam mosaic in F300M: 2 visits of 2 dithers, 300 x 300 pixels."""
+    options = MosaicSimulation(bands=("F300M",), dithers=2, size=300)
+    return simulate_mosaic(tmp_path_factory.mktemp("mosaic"), options)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ class MosaicSimulation(Options):
     )
     star_density: float = opt(300.0, "Stars per square arcminute.", min=0)
     magnitudes: tuple[float, ...] = opt(
-        (15.5, 25.0), "AB magnitudes at 1.5 micron of the brightest and faintest stars.", length=2
+        (14.0, 25.0), "AB magnitudes at 1.5 micron of the brightest and faintest stars.", length=2
     )
     slope: float = opt(0.25, "Their number grows as 10 ** (slope * magnitude).", min=0, max=1)
     proper_motion: float = opt(5.0, "Proper motion, rms per axis in mas per year.", min=0)

@@ -26,7 +26,7 @@ from webbalign.simulate.siaf import APERTURES, aperture_for
 __all__ = ["PROGRAM", "Frame", "plan_mosaic"]
 
 PROGRAM = "09998"
-INVERSE_DEGREE = 8  # its error is below 1e-6 px over a whole detector
+INVERSE_DEGREE = 9  # its error is below 1e-6 px on NIRCam's detectors, 2e-5 px on MIRI's
 LARGEST_DITHER = 16.0  # arcsec
 J2000 = 51544.5  # MJD
 # Steps of a sequence that fills a square evenly however many of its points are used (Roberts 2018).

@@ -91,8 +91,11 @@ def pixel_response(band: Band) -> PixelResponse:
     Its position is that of the maximum of a Gaussian-weighted fit: a star at an integer pixel
     position has its windowed centroid there.
     """
-    files = (__file__, aberrations.__file__, optics.__file__)
-    key = (*(Path(file).read_bytes() for file in files), band.wavelength, band.width, band.channel)
+    key = (
+        _sources(),
+        (band.wavelength, band.width, band.channel),
+        (PUPIL_PIXELS, RADIUS, _STAMPS, WAVELENGTHS),
+    )
     arrays = cached_arrays(f"prf-{band.name}", key, lambda: _compute(band))
     fine = arrays["coefficients"]
     phases = np.arange(-OVERSAMPLING // 2 - 1, OVERSAMPLING // 2 + 3)
@@ -107,20 +110,31 @@ def pixel_response(band: Band) -> PixelResponse:
     return PixelResponse(coefficients, arrays["envelope"], float(arrays["fwhm"]))
 
 
+def _sources() -> tuple[bytes, ...]:
+    """Return the files that determine the PSF: another version of them makes another one."""
+    return tuple(
+        Path(file).read_bytes() for file in (__file__, aberrations.__file__, optics.__file__)
+    )
+
+
+def _telescope(rotation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return transmission and wavefront error (n, n; m) of the pupil, from the cache."""
+
+    def draw() -> dict[str, np.ndarray]:
+        pupil = telescope_pupil(PUPIL_PIXELS, rotation)
+        return {"pupil": pupil, "error": static_error(pupil, rotation)}
+
+    arrays = cached_arrays("telescope", (_sources()[1:], PUPIL_PIXELS, rotation), draw)
+    return arrays["pupil"].astype(np.float64), arrays["error"].astype(np.float64)
+
+
 def _compute(band: Band) -> dict[str, np.ndarray]:
     from scipy.ndimage import spline_filter
 
     scale = _SCALE[band.channel] / OVERSAMPLING
-    rotation = _ROTATION[band.channel]
-    pupil = telescope_pupil(PUPIL_PIXELS, rotation).astype(np.float64)
-    error = static_error(pupil, rotation).astype(np.float64)
+    pupil, error = _telescope(_ROTATION[band.channel])
     half = OVERSAMPLING * (RADIUS + 2)
-    tilt = np.zeros(2)
-    for _ in range(4):
-        # on a small field the centroid is found quickly
-        core = _monochromatic_sum(band, pupil, error, tilt, 40 * OVERSAMPLING, scale)
-        tilt += _windowed_centroid(core) * scale
-    fwhm = _half_width(core) / OVERSAMPLING
+    tilt, fwhm = _centring(band, pupil, error)
     image = _monochromatic_sum(band, pupil, error, tilt, half, scale)
     response = _as_pixels_see(image, scale)
     # a pixel sums the fine samples under it; the stamp of the brightest star holds all the light
@@ -134,6 +148,17 @@ def _compute(band: Band) -> dict[str, np.ndarray]:
         "envelope": np.array([*envelope, 0.0]),
         "fwhm": np.array(fwhm),
     }
+
+
+def _centring(band: Band, pupil: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, float]:
+    """Where the centre of the PSF is (x, y), arcsec, and its width at half maximum, px."""
+    scale = _SCALE[band.channel] / OVERSAMPLING
+    tilt = np.zeros(2)
+    for _ in range(4):
+        # a small field is enough for the centroid
+        core = _monochromatic_sum(band, pupil, error, tilt, 10 * OVERSAMPLING, scale)
+        tilt += _windowed_centroid(core) * scale
+    return tilt, _half_width(core) / OVERSAMPLING
 
 
 def _monochromatic_sum(
@@ -151,7 +176,9 @@ def _monochromatic_sum(
         field = pupil * np.exp(2j * np.pi * error / wavelength)
         across = np.exp(-2j * np.pi * np.outer(angle + move_x, place) / wavelength)
         up = np.exp(-2j * np.pi * np.outer(angle + move_y, place) / wavelength)
-        total += np.abs(up @ field @ across.T / wavelength) ** 2
+        # the products take the time, and single precision is good to 1e-7 of the peak
+        waves = (part.astype(np.complex64) for part in (up, field / wavelength, across.T))
+        total += np.abs(np.linalg.multi_dot(list(waves))) ** 2
     return total
 
 
