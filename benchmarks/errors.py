@@ -45,8 +45,17 @@ def of_sums(off, err, radius, edges) -> list[float]:
     return rings(sums, blocks(radius).mean(axis=(1, 3)), edges)
 
 
-def of_exposures(made: common.Sequence_, output: Path, edges) -> Iterator[tuple[list, list, list]]:
-    """Yield standard deviations for single integrations, for their mean, for sums of it."""
+def rms(values, radius, edges) -> list[float]:
+    """Root of the mean square of the finite values in rings: with what they are off on average."""
+    out = []
+    for low, high in pairwise(edges):
+        inside = values[..., (radius >= low) & (radius < high)]
+        out.append(float(np.sqrt(np.nanmean(inside**2))))
+    return out
+
+
+def of_exposures(made: common.Sequence_, output: Path, edges) -> Iterator[tuple[list, ...]]:
+    """Yield standard deviations for single integrations, their mean, sums of it; rms of it."""
     for exposure in made.science:
         path = truth.subtracted(output, exposure)
         with fits.open(path) as hdus:
@@ -69,6 +78,7 @@ def of_exposures(made: common.Sequence_, output: Path, edges) -> Iterator[tuple[
             rings(pull, radius, edges),
             rings(mean / sigma, radius, edges),
             of_sums(filled(mean), sigma, radius, edges),
+            rms(mean / sigma, radius, edges),
         )
 
 
@@ -102,12 +112,17 @@ def judge(report: Report, made, label: str, edges, truncate: int) -> list[list]:
     exposures = list(of_exposures(made, output, edges))
     pixels, sums = of_combined(made, output, edges)
     groups = {
-        "psfsub, single integrations": [values for values, _, _ in exposures],
-        "psfsub, mean of the integrations": [values for _, values, _ in exposures],
+        "psfsub, single integrations": [values for values, *_ in exposures],
+        "psfsub, mean of the integrations": [values for _, values, *_ in exposures],
         "i2d, pixels": [pixels],
         f"i2d, sums over {BLOCK} x {BLOCK} px with NOISECOR": [sums],
     }
-    own = np.ravel([values for *_, values in exposures])
+    about_zero = np.ravel([values for *_, values in exposures])
+    report.number_only(
+        f"{label}: psfsub, mean of the integrations, rms about 0",
+        f"{about_zero.min():.3f} to {about_zero.max():.3f}",
+    )
+    own = np.ravel([values for *_, values, _ in exposures])
     report.number_only(
         f"{label}: psfsub, mean, sums over {BLOCK} x {BLOCK} px",
         f"{own.min():.3f} to {own.max():.3f}",
@@ -137,9 +152,11 @@ def main() -> bool:
     report.note(
         "Standard deviation of (result - truth)/ERR in rings about the star, whose radii in arcsec "
         "head the columns; all pixels that are not flagged DO_NOT_USE, none clipped. The criterion "
-        "is put to every ring. Truth: the noiseless companion (contrast 1e-4 at 0.8 arcsec, seen "
-        "through the coronagraph) less its mean, nothing else; in the i2d that image drizzled "
-        "likewise. Mean of n integrations: its variance is the mean of (ERR^2 - VAR_COMMON)/n + "
+        "is put to every ring. The rms about 0 has in it what the whole ring is off by, starlight "
+        "taken away too much or too little, which ERR leaves out. Truth: the noiseless companion "
+        "(contrast 1e-4 at 0.8 arcsec, seen through the coronagraph) less its mean, nothing "
+        "else; in the i2d that image drizzled likewise. Mean of n integrations: its variance is "
+        "the mean of (ERR^2 - VAR_COMMON)/n + "
         "VAR_COMMON. The sums over blocks also feel what correlates neighbours beside drizzling: "
         "speckles are larger than a pixel; the row of psfsub, where nothing was drizzled, has that "
         "alone. Default sequences: 2 rolls of 20 integrations, 9 reference dithers of 4, "

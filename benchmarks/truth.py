@@ -24,15 +24,19 @@ def companion_cube(made: common.Sequence_, exposure: dict) -> np.ndarray:
 
 def drizzled(made: common.Sequence_, output: Path) -> np.ndarray:
     """Drizzle the noiseless companion the way the run in `output` drizzled its psfsub products."""
+    return drizzled_images(made, output, [companion_cube(made, item) for item in made.science])
+
+
+def drizzled_images(made: common.Sequence_, output: Path, images: list[np.ndarray]) -> np.ndarray:
+    """Drizzle one image (ny, nx) per science exposure in place of its psfsub product."""
     from webbalign.products import models
     from webbalign.steps.resample import ResampleStep
 
     cubes = []
-    for exposure in made.science:
+    for exposure, image in zip(made.science, images, strict=True):
         cube = models.open_cube(subtracted(output, exposure))
-        truth = companion_cube(made, exposure)
         # bad pixels are the same ones, so that the weights are
-        cube.data = np.where(np.isfinite(cube.data), truth, np.nan).astype(np.float32)
+        cube.data = np.where(np.isfinite(cube.data), image, np.nan).astype(np.float32)
         cubes.append(cube)
     step = ResampleStep()
     result = step.run(cubes)

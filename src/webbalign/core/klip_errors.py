@@ -39,9 +39,9 @@ n_j + x L_j + y I_j is the variance of the residuals, n_j being what noise expla
 from the mean over the integrations, for `changing` from their scatter about it (with one
 integration all is in `standing`). The fit is one of maximum likelihood, made robust against
 companions and discs, which are positive and local (:mod:`webbalign.core.rings`). x and y are
-interpolated in radius. What fills a whole ring evenly is taken for sky when it is
-positive, for an error when it is negative. A source whose halo outshines the residual
-starlight all around raises the errors.
+interpolated in radius. They describe the scatter about the level of a ring: what fills a ring
+evenly, be it sky or starlight taken away twice, is no part of the errors. A source whose halo
+outshines the residual starlight all around raises the errors.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ They keep the factors positive. (Fevotte & Idier 2011, Neural Computation 23, 24
 doi:10.1162/NECO_a_00168: with the square root of the ratio it is proven that no step lowers the
 likelihood; without it the steps reach the same point sooner.)
 
-Sources in the field are positive and local, residuals of starlight have either sign and are
-all around. Hence single values beyond +3 or -5 sigma do not count, nor does a sector of a ring
-with a mean square far above the median sector's and mostly from positive values. Both are judged
-anew at each step.
+Signed values are counted from the median of their ring. Sources in the field are positive and
+local, residuals of starlight have either sign and are all around. Hence single values beyond +3 or
+-5 sigma do not count, nor does a sector of a ring with a mean square far above the median sector's
+and mostly from positive values. Both are judged anew at each step.
 """
 
 from __future__ import annotations
@@ -162,8 +162,9 @@ def fit_components(
     if freedom is None:
         # an image of zero mean has a pedestal opposite to its sources
         values = values - np.median(values)
-        # an even positive ring may be sky; an even negative one is starlight taken away twice
-        values -= rings.spread(np.maximum(rings.medians(values), 0.0))
+        # nor is the level of a ring scatter: sky, or starlight taken away twice all around. As an
+        # offset that all its pixels share it is no variance of independent values
+        values -= rings.spread(rings.medians(values))
         squares = values**2
         low, high = CLIP_LOW**2, CLIP_HIGH**2
         limits = np.where(values > 0, high, low)
