@@ -11,13 +11,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from webbalign.core._components import Component, observe, reach_of
 from webbalign.core._star_field import StarField
 from webbalign.core.affine import MIN_STARS, supported_geometry
 from webbalign.core.fitting import AbsFitting, Fitting
 from webbalign.core.matching import AbsMatching, Matching, match
-from webbalign.core.network import FixedStars, GroupFrame, NetworkSolution, solve_network
+from webbalign.core.network import (
+    FixedStars,
+    GroupFrame,
+    NetworkSolution,
+    evaluate_network,
+    solve_network,
+)
 from webbalign.core.offsets import Offset, OffsetStatus, SearchList, search_offset
 from webbalign.core.planes import ARCSEC
 from webbalign.core.starlists import ReferenceStars
@@ -122,6 +129,8 @@ def tie_to_catalog(
     options: AbsMatching,
     fitting: Fitting,
     abs_fitting: AbsFitting,
+    *,
+    rigid: bool = False,
 ) -> Tie | Refusal:
     """Match a component with the catalog and solve both together.
 
@@ -136,6 +145,8 @@ def tie_to_catalog(
         For the images.
     abs_fitting : AbsFitting
         For the move of the whole, and the clipping of catalog stars.
+    rigid : bool
+        Move the whole only: the catalog takes no part in the fit of the groups.
     """
     matching = options.matching()
     catalog = _catalog_near(field, component, reference, 4.0 * matching.searchrad + 60.0)
@@ -159,7 +170,7 @@ def tie_to_catalog(
                 f"{matching.minobj}",
                 len(pairs),
             )
-        found = _solve(joined, catalog, (pairs.i, pairs.j), start, fitting, abs_fitting)
+        found = _solve(joined, catalog, (pairs.i, pairs.j), start, fitting, abs_fitting, rigid)
         solution = found.component.solution
         start = solution.sky
         moved = joined.positions(solution)
@@ -246,6 +257,7 @@ def _solve(
     start: NDArray[np.float64],
     fitting: Fitting,
     abs_fitting: AbsFitting,
+    rigid: bool,
 ) -> Tie:
     """Relative measurements and catalog in one least squares."""
     field, component = joined.field, joined.component
@@ -267,12 +279,13 @@ def _solve(
     radius = float(np.hypot(*(span - span.mean(axis=0)).T).max()) if len(span) else 1.0
     move = supported_geometry(span, abs_fitting.abs_fitgeometry, max(radius, 1.0)) or "shift"
     frames = [
-        _started(frame, component.solution.correction_matrix(k))
+        _started(frame, component.solution.correction_matrix(k), rigid)
         for k, frame in enumerate(component.solution.frames)
     ]
+    seen = observe(field, component.groups, rows, track, motion)
     solution = solve_network(
         frames,
-        observe(field, component.groups, rows, track, motion),
+        seen,
         field.plane,
         joined.count,
         fixed=fixed,
@@ -282,6 +295,23 @@ def _solve(
         sigma=fitting.sigma if fitting.nclip else np.inf,
         fixed_sigma=abs_fitting.abs_sigma if abs_fitting.abs_nclip else np.inf,
     )
+    if rigid:
+        # what is known of the groups among themselves is as before
+        frames = [
+            replace(frame, start=started.start)
+            for frame, started in zip(component.solution.frames, frames, strict=True)
+        ]
+        covariance = block_diag(component.solution.covariance, solution.covariance)
+        solution = evaluate_network(
+            frames,
+            seen,
+            field.plane,
+            joined.count,
+            solution.used,
+            covariance,
+            moved=solution,
+            fixed=fixed,
+        )
     used = solution.fixed_used
     left = np.sum(solution.fixed_residual[used] ** 2, axis=1)
     rms = float(np.sqrt(left.mean())) if used.any() else np.nan
@@ -289,8 +319,9 @@ def _solve(
     return Tie(tied, catalog.index[star], number, move, rms)
 
 
-def _started(frame: GroupFrame, start: NDArray[np.float64]) -> GroupFrame:
-    return frame if frame.geometry is None else replace(frame, start=start)
+def _started(frame: GroupFrame, start: NDArray[np.float64], rigid: bool) -> GroupFrame:
+    """Begin where the relative solution ended; if `rigid`, stay there."""
+    return replace(frame, start=start, geometry=None if rigid else frame.geometry)
 
 
 def _judged(

@@ -158,6 +158,7 @@ class Problem:
         sky_start: NDArray[np.float64],
     ) -> None:
         self.sky_start = sky_start
+        self.move = move
         self.frames = frames
         self.observations = observations
         self.links = links

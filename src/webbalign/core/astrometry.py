@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from webbalign.core._catalog_tie import tie_to_catalog
+from webbalign.core._components import Component
 from webbalign.core._image_fits import (
     AbsoluteFit,
     AstrometricSolution,
@@ -18,12 +19,13 @@ from webbalign.core._image_fits import (
     ImageStatus,
     Residuals,
 )
-from webbalign.core._relative import solve_relative
+from webbalign.core._relative import Note, solve_relative
 from webbalign.core._reporting import report
 from webbalign.core._star_field import StarField
 from webbalign.core.errors import InputError
 from webbalign.core.fitting import AbsFitting, Fitting, Solving
 from webbalign.core.matching import AbsMatching, Matching
+from webbalign.core.sequential import solve_in_sequence
 from webbalign.core.starlists import ReferenceStars, StarList
 
 __all__ = [
@@ -78,15 +80,33 @@ def align_starlists(
     abs_matching, abs_fitting = abs_matching or AbsMatching(), abs_fitting or AbsFitting()
     solving = solving or Solving()
     field = StarField.of(lists)
-    held = None
-    if solving.enforce_user_order:
-        names = [group.name for group in field.groups]
-        held = names.index(lists[0].group)
-    components, notes = solve_relative(field, matching, fitting, held)
+    components, notes = _relative(field, lists, matching, fitting, solving, reference is not None)
     ties = None
     if reference is not None:
+        rigid = solving.solver == "sequential"
         ties = [
-            tie_to_catalog(field, component, reference, abs_matching, fitting, abs_fitting)
+            tie_to_catalog(
+                field, component, reference, abs_matching, fitting, abs_fitting, rigid=rigid
+            )
             for component in components
         ]
     return report(field, components, ties, notes, fitting, abs_fitting)
+
+
+def _relative(
+    field: StarField,
+    lists: Sequence[StarList],
+    matching: Matching,
+    fitting: Fitting,
+    solving: Solving,
+    absolute: bool,
+) -> tuple[list[Component], dict[int, Note]]:
+    """Solve without the catalog, by the solver that was asked for."""
+    order = None
+    if solving.enforce_user_order:
+        names = [group.name for group in field.groups]
+        order = list(dict.fromkeys(names.index(stars.group) for stars in lists))
+    if solving.solver == "global":
+        return solve_relative(field, matching, fitting, None if order is None else order[0])
+    expand = solving.expand_refcat or absolute
+    return solve_in_sequence(field, matching, fitting, order=order, expand=expand)

@@ -8,7 +8,7 @@ compared in one common plane; the way there is exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ __all__ = [
     "NetworkSolution",
     "Observations",
     "PlaneCorrection",
+    "evaluate_network",
     "solve_network",
 ]
 
@@ -127,6 +128,11 @@ class NetworkSolution:
         """Corrected map (3, 3) from the plane of a group to that of the field."""
         problem, state = self._problem, self._state
         return state.sky @ problem.to_field[group] @ state.groups[group]
+
+    @property
+    def move(self) -> str | None:
+        """Geometry of the move of the whole sky."""
+        return self._problem.move
 
     @property
     def sky(self) -> NDArray[np.float64]:
@@ -239,8 +245,7 @@ def solve_network(
     solution : NetworkSolution
     """
     order = np.argsort(observations.group, kind="stable")
-    none = np.empty(0)
-    fixed = fixed or FixedStars(none.astype(np.intp), none.reshape(0, 2), none, none)
+    fixed = fixed or _no_stars()
     radius = _field_radius(frames, plane)
     start = np.eye(3) if move_start is None else move_start
     problem = Problem(frames, observations.take(order), plane, links, move, radius, start)
@@ -249,6 +254,53 @@ def solve_network(
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return _solution(solver, observations, back)
+
+
+def evaluate_network(
+    frames: Sequence[GroupFrame],
+    observations: Observations,
+    plane: TangentPlane,
+    n_tracks: int,
+    used: NDArray[np.bool_],
+    covariance: NDArray[np.float64],
+    *,
+    moved: NetworkSolution | None = None,
+    fixed: FixedStars | None = None,
+) -> NetworkSolution:
+    """Describe corrections that were found otherwise as `solve_network` describes its own.
+
+    Parameters
+    ----------
+    frames : sequence of GroupFrame
+        Their starts are the corrections.
+    observations, plane, n_tracks
+        As in `solve_network`.
+    used : ndarray of bool, shape (n,)
+        Which measurements were used.
+    covariance : ndarray, shape (k, k)
+        Of the parameters of the frames' geometries, then of the move of the sky.
+    moved : NetworkSolution, optional
+        From which that move is taken, with what was used of the catalog.
+    fixed : FixedStars, optional
+        Stars of the catalog.
+    """
+    order = np.argsort(observations.group, kind="stable")
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    move, start = (None, np.eye(3)) if moved is None else (moved.move, moved.sky)
+    radius = _field_radius(frames, plane)
+    problem = Problem(frames, observations.take(order), plane, (), move, radius, start)
+    solver = Solver(problem, fixed or _no_stars(), n_tracks)
+    solver.active[: len(order)] = used[order]
+    if moved is not None:
+        solver.active[len(order) :] = moved.fixed_used
+        solver.floor, solver.fixed_floor = moved.floor**2, moved.fixed_floor**2
+    return replace(_solution(solver, observations, back), covariance=covariance)
+
+
+def _no_stars() -> FixedStars:
+    none = np.empty(0)
+    return FixedStars(none.astype(np.intp), none.reshape(0, 2), none, none)
 
 
 def _field_radius(frames: Sequence[GroupFrame], plane: TangentPlane) -> float:
