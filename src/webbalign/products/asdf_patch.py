@@ -14,7 +14,10 @@ from typing import Any
 import asdf
 import yaml
 
-__all__ = ["patched_asdf"]
+__all__ = ["TreePath", "patched_asdf"]
+
+# keys of mappings and numbers of items of sequences, from the root
+TreePath = tuple[str | int, ...]
 
 _END = re.compile(rb"\r?\n\.\.\.[ \t]*\r?\n")
 _STANDARD = re.compile(rb"^#ASDF_STANDARD\s+(\S+)", re.MULTILINE)
@@ -26,8 +29,9 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 def patched_asdf(
     content: bytes,
-    changes: Mapping[tuple[str, ...], Any],
-    removed: Iterable[tuple[str, ...]] = (),
+    changes: Mapping[TreePath, Any],
+    removed: Iterable[TreePath] = (),
+    inserted: Mapping[TreePath, Any] | None = None,
 ) -> bytes:
     """Replace parts of an ASDF file.
 
@@ -36,10 +40,13 @@ def patched_asdf(
     content : bytes
         The whole file.
     changes : mapping
-        Paths of keys, such as ``("meta", "wcs")``, and what shall stand there: anything that ASDF
-        can hold. Arrays in it are written into the YAML part.
-    removed : iterable of tuple of str
+        Paths, such as ``("meta", "wcs", "steps", 2, "frame")``, and what shall stand there:
+        anything that ASDF can hold. Arrays in it are written into the YAML part.
+    removed : iterable of tuple
         Paths whose entries are taken out, where they exist.
+    inserted : mapping, optional
+        Paths of items of sequences, and what shall be inserted before them, once the changes are
+        made.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def patched_asdf(
     Raises
     ------
     ValueError
-        If the content is no ASDF file with a tree.
+        If the content is no ASDF file with a tree, or the tree has no place for a change.
     """
     end = _END.search(content)
     standard = _STANDARD.search(content[:4096])
@@ -59,9 +66,16 @@ def patched_asdf(
     tree = yaml.compose(head, Loader=_LOADER)
     if not isinstance(tree, yaml.MappingNode):
         raise ValueError("the ASDF tree is no mapping")
-    fresh = _serialised(changes, standard.group(1).decode())
-    for number, path in enumerate(changes):
-        _put(tree, path, _get(fresh, "changes").value[number])
+    inserted = inserted or {}
+    fresh = _serialised([*changes.values(), *inserted.values()], standard.group(1).decode())
+    nodes = iter(_get(fresh, "changes").value)
+    for path in changes:
+        _put(tree, path, next(nodes))
+    for path in inserted:
+        sequence = _at(tree, path[:-1])
+        if not isinstance(sequence, yaml.SequenceNode):
+            raise ValueError(f"no sequence at {path[:-1]}")
+        sequence.value.insert(int(path[-1]), next(nodes))
     for path in removed:
         _drop(tree, path)
     _merge_extensions(tree, fresh)
@@ -80,9 +94,9 @@ def patched_asdf(
     return b"\n".join(comments) + b"\n" + text + _blocks(content[end.end() :], tree)
 
 
-def _serialised(changes: Mapping[tuple[str, ...], Any], standard: str) -> yaml.MappingNode:
+def _serialised(values: list[Any], standard: str) -> yaml.MappingNode:
     buffer = io.BytesIO()
-    tree = {"changes": list(changes.values())}
+    tree = {"changes": values}
     asdf.AsdfFile(tree, version=standard).write_to(buffer, all_array_storage="inline")
     content = buffer.getvalue()
     end = _END.search(content)
@@ -124,7 +138,10 @@ def _all_nodes(root: yaml.Node) -> Iterator[yaml.Node]:
             pending += node.value
 
 
-def _get(node: yaml.Node, key: str) -> Any:
+def _get(node: yaml.Node | None, key: str | int) -> Any:
+    """Return the value of a key, or an item; None if there is none."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+        return node.value[key] if key < len(node.value) else None
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             if name.value == key:
@@ -132,27 +149,41 @@ def _get(node: yaml.Node, key: str) -> Any:
     return None
 
 
-def _put(root: yaml.MappingNode, path: tuple[str, ...], new: yaml.Node) -> None:
-    node = root
-    for key in path[:-1]:
-        inner = _get(node, key)
-        if not isinstance(inner, yaml.MappingNode):
-            _drop(node, (key,))
-            inner = yaml.MappingNode("tag:yaml.org,2002:map", [])
-            node.value.append((_word(key), inner))
-        # a mapping in one line (flow style) cannot hold one in several lines
-        node, inner.flow_style = inner, False
-    for position, (name, _) in enumerate(node.value):
-        if name.value == path[-1]:
-            node.value[position] = (name, new)
-            return
-    node.value.append((_word(path[-1]), new))
+def _at(root: yaml.MappingNode, path: TreePath) -> Any:
+    node: Any = root
+    for key in path:
+        node = _get(node, key)
+    return node
 
 
-def _drop(root: yaml.MappingNode, path: tuple[str, ...]) -> None:
+def _put(root: yaml.MappingNode, path: TreePath, new: yaml.Node) -> None:
+    """Let something stand at a path; mappings on the way are made."""
     node: Any = root
     for key in path[:-1]:
-        node = _get(node, key)
+        inner = _get(node, key)
+        if inner is None or (isinstance(inner, yaml.ScalarNode) and inner.tag.endswith(":null")):
+            inner = yaml.MappingNode("tag:yaml.org,2002:map", [])
+            _set(node, key, inner)
+        # a mapping in one line (flow style) cannot hold one in several lines
+        node, inner.flow_style = inner, False
+    _set(node, path[-1], new)
+
+
+def _set(node: yaml.Node, key: str | int, new: yaml.Node) -> None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        node.value[key] = new
+    elif isinstance(node, yaml.MappingNode) and isinstance(key, str):
+        for position, (name, _) in enumerate(node.value):
+            if name.value == key:
+                node.value[position] = (name, new)
+                return
+        node.value.append((_word(key), new))
+    else:
+        raise ValueError(f"no place for {key!r}")
+
+
+def _drop(root: yaml.MappingNode, path: TreePath) -> None:
+    node = _at(root, path[:-1])
     if isinstance(node, yaml.MappingNode):
         node.value = [(name, value) for name, value in node.value if name.value != path[-1]]
 
