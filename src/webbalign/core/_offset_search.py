@@ -283,11 +283,8 @@ class OffsetSearch:
         return Candidate(fit, i, j, n_expected, chance)
 
     def _independent(self, z: Complex) -> int:
-        """Count stars; those in one square of side `separation` may be parts of one thing."""
-        if self.separation <= 0:
-            return len(z)
-        cells = np.floor(z.real / self.separation) + 1j * np.floor(z.imag / self.separation)
-        return len(np.unique(cells))
+        """Count stars; those close together may be parts of one thing, and count as one."""
+        return len(isolated(z, np.full(len(z), np.nan), self.separation))
 
 
 def _same(peak: Peak, other: Peak) -> bool:

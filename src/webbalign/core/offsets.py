@@ -28,6 +28,8 @@ Indices = NDArray[np.intp]
 
 # An offset is believed if chance brings as many stars together in one search of so many (log10).
 _FALSE_ALARM = -4.0
+# Where the user says: one place, not many.
+_FALSE_ALARM_GIVEN = -3.0
 _WIDER = 3.0
 # A scatter beyond this part of the tolerance comes from a roll that was found in part only.
 _BLURRED = 0.125
@@ -37,14 +39,14 @@ class OffsetStatus(enum.Enum):
     """How an offset was found."""
 
     FOUND = "found"
-    GIVEN = "given by the user"
+    GIVEN = "given by the user, and the stars agree there"
     FALLBACK = "no significant peak; the stars agree at the initial guess"
     NO_PEAK = "no significant peak"
     TOO_FEW = "too few objects"
 
     @property
     def usable(self) -> bool:
-        """Whether the offset is supported by stars, or the user wants it."""
+        """Whether the offset is supported by stars."""
         return self in (OffsetStatus.FOUND, OffsetStatus.GIVEN, OffsetStatus.FALLBACK)
 
 
@@ -162,7 +164,10 @@ def search_offset(
     if search.empty:
         return _failure(search, OffsetStatus.TOO_FEW, options)
     if not options.use2dhist:
-        return _result(search, search.at_guess(), OffsetStatus.GIVEN)
+        best = search.at_guess()
+        if best.log_chance <= _FALSE_ALARM_GIVEN:
+            return _result(search, best, OffsetStatus.GIVEN)
+        return _failure(search, _unsupported(image, reference, options), options)
     best = search.best(search.plain())
     found = best.log_chance <= _FALSE_ALARM
     if widen and not (found and best.fit.sigma < _BLURRED * options.tolerance):
@@ -175,8 +180,13 @@ def search_offset(
     best = search.at_guess()
     if best.log_chance <= _FALSE_ALARM:
         return _result(search, best, OffsetStatus.FALLBACK)
+    return _failure(search, _unsupported(image, reference, options), options)
+
+
+def _unsupported(image: SearchList, reference: SearchList, options: Matching) -> OffsetStatus:
+    """Return the status for lists in which nothing significant agrees."""
     few = min(len(image.z), len(reference.z)) < options.minobj
-    return _failure(search, OffsetStatus.TOO_FEW if few else OffsetStatus.NO_PEAK, options)
+    return OffsetStatus.TOO_FEW if few else OffsetStatus.NO_PEAK
 
 
 def _result(
