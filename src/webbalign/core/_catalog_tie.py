@@ -73,6 +73,16 @@ class Tie:
         return int(self.component.solution.fixed_used.sum())
 
 
+@dataclass(frozen=True)
+class _How:
+    """Options of one joint solution."""
+
+    fitting: Fitting
+    abs_fitting: AbsFitting
+    rigid: bool
+    rough: bool
+
+
 @dataclass(frozen=True, eq=False)
 class _Catalog:
     """The reference stars near the field, in its plane.
@@ -162,7 +172,8 @@ def tie_to_catalog(
     moved = offset.apply(stars)
     reach = min(matching.tolerance, max(6.0 * offset.sigma, 0.1 * pixel))
     found: Tie | Refusal = Refusal("")
-    for _ in range(2):  # the second time the stars are matched within what the first one found
+    # the second time the stars are matched within what the first one found
+    for rough in (True, False):
         pairs = match(moved, catalog.xy, tolerance=reach, sigma_image=joined.sigma)
         if len(pairs) < max(matching.minobj, MIN_STARS[abs_fitting.abs_fitgeometry]):
             return Refusal(
@@ -170,7 +181,8 @@ def tie_to_catalog(
                 f"{matching.minobj}",
                 len(pairs),
             )
-        found = _solve(joined, catalog, (pairs.i, pairs.j), start, fitting, abs_fitting, rigid)
+        how = _How(fitting, abs_fitting, rigid, rough)
+        found = _solve(joined, catalog, (pairs.i, pairs.j), start, how)
         solution = found.component.solution
         start = solution.sky
         moved = joined.positions(solution)
@@ -255,11 +267,10 @@ def _solve(
     catalog: _Catalog,
     pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
     start: NDArray[np.float64],
-    fitting: Fitting,
-    abs_fitting: AbsFitting,
-    rigid: bool,
+    how: _How,
 ) -> Tie:
     """Relative measurements and catalog in one least squares."""
+    fitting, abs_fitting, rigid = how.fitting, how.abs_fitting, how.rigid
     field, component = joined.field, joined.component
     number, star = pairs
     n_tracks = len(component.solution.stars)
@@ -294,6 +305,7 @@ def _solve(
         nclip=max(fitting.nclip, abs_fitting.abs_nclip),
         sigma=fitting.sigma if fitting.nclip else np.inf,
         fixed_sigma=abs_fitting.abs_sigma if abs_fitting.abs_nclip else np.inf,
+        rough=how.rough,
     )
     if rigid:
         # what is known of the groups among themselves is as before

@@ -130,6 +130,7 @@ def solve_component(
     nclip: int,
     sigma: float,
     held: int | None = None,
+    rough: bool = False,
 ) -> Component:
     """Least squares of groups that are tied together; the reference group stays where it is.
 
@@ -145,6 +146,8 @@ def solve_component(
         Options of the fit.
     held : int, optional
         The group that stays where it is; default: chosen by rule.
+    rough : bool
+        Stop when the steps are small compared with the errors.
     """
     rows, track, n_tracks = common_stars(field, groups, label)
     reference = reference_group(field, groups, rows) if held not in groups else held
@@ -157,7 +160,9 @@ def solve_component(
         geometries[g] = best or "shift"
         frames.append(_frame(field, g, geometries[g], into @ ways[g], held=g == reference))
     observations = observe(field, groups, rows, track)
-    solution = solve_network(frames, observations, field.plane, n_tracks, nclip=nclip, sigma=sigma)
+    solution = solve_network(
+        frames, observations, field.plane, n_tracks, nclip=nclip, sigma=sigma, rough=rough
+    )
     return Component(tuple(groups), reference, geometries, rows, track, solution)
 
 

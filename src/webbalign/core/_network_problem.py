@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -221,25 +222,28 @@ class Problem:
             ]
         ).reshape(-1, 2)
 
-    def derivatives(self, state: State) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Return the derivatives (n, unknowns) of the two coordinates."""
-        data: list[list[NDArray[np.float64]]] = [[], []]
-        indices, lengths = [], []
+    def derivatives(self, state: State) -> list[NDArray[np.float64]]:
+        """Return, for each group, the derivatives (n, 2, k) by the unknowns of `unknowns_of`."""
+        return [
+            self._derivatives(state, g, self._vectors[rows]) for g, rows in enumerate(self.rows)
+        ]
+
+    @cached_property
+    def unknowns_of(self) -> list[NDArray[np.intp]]:
+        """For each group, the unknowns on which its positions depend: its own, the sky's."""
         sky = np.arange(self.sky_columns.start, self.sky_columns.stop)
-        for g, rows in enumerate(self.rows):
-            both = self._derivatives(state, g, self._vectors[rows])
-            columns = np.concatenate([np.arange(*self.columns[g].indices(self.n_columns)), sky])
-            indices.append(np.tile(columns, len(both)))
-            lengths.append(np.full(len(both), len(columns)))
-            for axis in range(2):
-                data[axis].append(both[:, axis].ravel())
-        start = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-        index = np.concatenate(indices)
-        shape = (len(self._vectors), self.n_columns)
-        x, y = (
-            sparse.csr_array((np.concatenate(values), index, start), shape=shape) for values in data
-        )
-        return x, y
+        return [
+            np.concatenate([np.arange(columns.start, columns.stop), sky])
+            for columns in self.columns
+        ]
+
+    @cached_property
+    def pattern(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Column indices and row starts of the matrix (n, unknowns) of derivatives."""
+        counts = [rows.stop - rows.start for rows in self.rows]
+        index = [np.tile(c, n) for c, n in zip(self.unknowns_of, counts, strict=True)]
+        lengths = np.repeat([len(columns) for columns in self.unknowns_of], counts)
+        return np.concatenate(index), np.concatenate([[0], np.cumsum(lengths)])
 
     def link_derivatives(self, state: State) -> NDArray[np.float64]:
         """Return the derivatives (m, 2, unknowns) of `link_differences`."""
@@ -279,7 +283,8 @@ def _vectors(xy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def normal_equations(
-    derivatives: tuple[sparse.csr_array, sparse.csr_array],
+    problem: Problem,
+    derivatives: list[NDArray[np.float64]],
     residual: NDArray[np.float64],
     weight: NDArray[np.float64],
     stars: Repeats,
@@ -289,7 +294,9 @@ def normal_equations(
 
     Parameters
     ----------
-    derivatives : two csr_array, shape (n, unknowns)
+    problem : Problem
+    derivatives : list of ndarray
+        Those of the problem.
     residual : ndarray, shape (n, 2)
         Mean position of the star less position of the measurement.
     weight : ndarray, shape (n,)
@@ -308,31 +315,41 @@ def normal_equations(
     Each star's block of the normal matrix is the sum of its weights: the Schur complement is the
     matrix less the sum over stars of the products of weighted mean derivatives.
     """
-    n, size = derivatives[0].shape
+    n, size = len(weight), problem.n_columns
+    normal = np.zeros((size, size))
+    for rows, columns, block in zip(problem.rows, problem.unknowns_of, derivatives, strict=True):
+        if not block.size:
+            continue
+        flat = (block * np.sqrt(weight[rows])[:, None, None]).reshape(-1, len(columns))
+        normal[np.ix_(columns, columns)] += flat.T @ flat
     total = stars.total(weight) + more_weight
-    incidence = sparse.csr_array(
-        (weight, stars.track, np.arange(n + 1)), shape=(n, stars.count)
-    ).T.tocsr()
-    scale = 1.0 / np.sqrt(np.where(total > 0, total, 1.0))
-    root = np.sqrt(weight)
-    normal, right = np.zeros((size, size)), np.zeros(size)
-    for axis, matrix in enumerate(derivatives):
-        right += matrix.T @ (weight * residual[:, axis])
-        normal += _gram(_scaled(matrix, root))
-        normal -= _gram(_scaled(incidence @ matrix, scale))
-    return normal, right
+    scaled = weight / np.sqrt(np.where(total > 0, total, 1.0))[stars.track]
+    incidence = sparse.csr_array((scaled, stars.track, np.arange(n + 1)), shape=(n, stars.count))
+    sums = incidence.T.tocsr()
+    index, start = problem.pattern
+    for axis in range(2):
+        data = np.concatenate([block[:, axis].ravel() for block in derivatives])
+        normal -= _gram(sums @ sparse.csr_array((data, index, start), shape=(n, size)))
+    return normal, right_hand_side(problem, derivatives, residual, weight)
 
 
-def _scaled(matrix: sparse.csr_array, factor: NDArray[np.float64]) -> sparse.csr_array:
-    """Rows of a sparse matrix times a factor each."""
-    data = matrix.data * np.repeat(factor, np.diff(matrix.indptr))
-    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+def right_hand_side(
+    problem: Problem,
+    derivatives: list[NDArray[np.float64]],
+    residual: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the right-hand side (unknowns,) alone, with the arguments of `normal_equations`."""
+    right = np.zeros(problem.n_columns)
+    for rows, columns, block in zip(problem.rows, problem.unknowns_of, derivatives, strict=True):
+        right[columns] += np.einsum("nik,ni->k", block, weight[rows, None] * residual[rows])
+    return right
 
 
 def _gram(matrix: sparse.csr_array) -> NDArray[np.float64]:
     """Return matrix.T @ matrix, dense."""
     # products of sparse matrices take some 50 times longer for each number
-    if matrix.nnz > 0.05 * np.prod(matrix.shape) and np.prod(matrix.shape) < 5e7:
+    if matrix.nnz > 0.03 * np.prod(matrix.shape) and np.prod(matrix.shape) < 5e7:
         dense = matrix.toarray()
         return dense.T @ dense
     return (matrix.T @ matrix).toarray()

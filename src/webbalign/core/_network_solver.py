@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -11,6 +13,7 @@ from webbalign.core._network_problem import (
     Problem,
     State,
     normal_equations,
+    right_hand_side,
 )
 from webbalign.core._robust_tracks import (
     MEDIAN_CHI2,
@@ -22,7 +25,7 @@ from webbalign.core._robust_tracks import (
 )
 from webbalign.core.affine import MIN_STARS
 
-__all__ = ["Solver"]
+__all__ = ["Slopes", "Solver"]
 
 # mean squared step, in errors of the unknowns, after which it is time to clip
 _COARSE = 1e-4
@@ -30,6 +33,14 @@ _COARSE = 1e-4
 _FINE = 1e-11
 # fewer degrees of freedom than this say nothing about the floor
 _FREEDOM = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """Derivatives of the stars' positions, by group, and of the links' differences."""
+
+    stars: list[NDArray[np.float64]]
+    links: NDArray[np.float64]
 
 
 class Solver:
@@ -74,8 +85,11 @@ class Solver:
         self.n_iter = 0
         self.converged = True
 
-    def run(self, nclip: int, limit: float, fixed_limit: float) -> None:
-        """Huber's loss first, then clipping, then least squares with what is left."""
+    def run(self, nclip: int, limit: float, fixed_limit: float, *, rough: bool = False) -> None:
+        """Huber's loss first, then clipping, then least squares with what is left.
+
+        A `rough` run stops when the steps are small compared with the errors.
+        """
         limits = np.where(self.is_image, limit, fixed_limit)
         self._drop_poor_groups()
         if nclip:
@@ -84,7 +98,9 @@ class Solver:
                 if self._clip(limits, limit):
                     break
                 self._settle()
-        self._finish()
+        self._settle()
+        if not rough:
+            self._finish()
 
     def positions(self) -> NDArray[np.float64]:
         """Return positions (n + m, 2) in the field's plane, arcsec."""
@@ -96,29 +112,42 @@ class Solver:
         safe = np.where(self.weight > 0, self.weight, 1.0)
         return np.maximum(self.stated + floor, SMALLEST**2) / safe
 
-    def means(
-        self, positions: NDArray[np.float64], weight: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the stars' mean positions (n_tracks, 2)."""
-        return self.repeats.means(positions, weight)[0]
-
-    def normal(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        """Return normal matrix, right-hand side and positions for weights (n + m,)."""
-        positions = self.positions()
-        residual = self.means(positions, weight)[self.repeats.track] - positions
+    def normal(
+        self, weight: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Slopes]:
+        """Return normal matrix, right-hand side and derivatives for weights (n + m,)."""
         n = self.n_image
+        slopes = Slopes(
+            self.problem.derivatives(self.state), self.problem.link_derivatives(self.state)
+        )
         more = np.bincount(self.fixed.track, weight[n:], self.repeats.count)
         matrix, right = normal_equations(
-            self.problem.derivatives(self.state), residual[:n], weight[:n], self.image_repeats, more
+            self.problem,
+            slopes.stars,
+            self._residual(weight),
+            weight[:n],
+            self.image_repeats,
+            more,
         )
-        if len(self.links):
-            difference = self.problem.link_differences(self.state)
-            slopes = self.problem.link_derivatives(self.state)
-            for k in np.flatnonzero(self.link_weight):
-                weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, slopes[k])
-                matrix += slopes[k].T @ weighted
-                right -= weighted.T @ difference[k]
-        return matrix, right, positions
+        for k in np.flatnonzero(self.link_weight):
+            weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, slopes.links[k])
+            matrix += slopes.links[k].T @ weighted
+        return matrix, right + self._from_links(slopes), slopes
+
+    def _residual(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of the star less position (n, 2) of images' measurements."""
+        positions = self.positions()
+        mean = self.repeats.means(positions, weight)[0]
+        return (mean[self.repeats.track] - positions)[: self.n_image]
+
+    def _from_links(self, slopes: Slopes) -> NDArray[np.float64]:
+        """Part of the right-hand side that the links contribute."""
+        right = np.zeros(self.problem.n_columns)
+        difference = self.problem.link_differences(self.state)
+        for k in np.flatnonzero(self.link_weight):
+            weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, difference[k])
+            right -= slopes.links[k].T @ weighted
+        return right
 
     def moving(self) -> NDArray[np.bool_]:
         """Return which unknowns (k,) are solved for."""
@@ -138,14 +167,15 @@ class Solver:
             Its largest component, arcsec.
         """
         matrix, right, _ = self.normal(weight)
-        moving = self.moving()
-        step = np.zeros(len(right))
-        if moving.any():
-            step[moving] = _solve(matrix[np.ix_(moving, moving)], right[moving])
+        step = self._take(_Equations(matrix, self.moving()), right)
+        size = float(right @ step) / max(int(self.moving().sum()), 1)
+        return size, float(np.abs(step).max(initial=0.0))
+
+    def _take(self, equations: _Equations, right: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = equations.solve(right)
         self.state = self.problem.stepped(self.state, step)
         self.n_iter += 1
-        size = float(right @ step) / max(int(moving.sum()), 1)
-        return size, float(np.abs(step).max(initial=0.0))
+        return step
 
     def _huber(self) -> None:
         robust = np.ones(len(self.weight))
@@ -190,11 +220,19 @@ class Solver:
                 return
 
     def _finish(self) -> None:
-        self._settle()
-        # the floor stays where it is from now on, or the last digits would depend on it
+        """Converge to the last digit, with the floor and the derivatives as they are by now."""
+        weight = self.active / self.variance()
+        matrix, right, slopes = self.normal(weight)
+        equations = _Equations(matrix, self.moving())
+        n = self.n_image
         for _ in range(20):
-            if self._step(self.active / self.variance())[1] < _FINE:
+            step = self._take(equations, right)
+            if np.abs(step).max(initial=0.0) < _FINE:
                 return
+            # the same derivatives: their change is of the second order in these steps
+            right = right_hand_side(
+                self.problem, slopes.stars, self._residual(weight), weight[:n]
+            ) + self._from_links(slopes)
         self.converged = False
 
     def _standardised(
@@ -270,15 +308,32 @@ def _floor(
     return floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
 
 
-def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solve symmetric equations; directions that nothing fixes stay as they are."""
-    scale = np.sqrt(np.diag(matrix))
-    scale = np.where(scale > 0, scale, 1.0)
-    scaled = matrix / np.outer(scale, scale)
-    try:
-        solution = cho_solve(cho_factor(scaled + 1e-14 * np.eye(len(right))), right / scale)
-    except LinAlgError:
-        values, vectors = np.linalg.eigh(scaled)
-        good = values > 1e-10 * values[-1]
-        solution = vectors[:, good] @ ((vectors[:, good].T @ (right / scale)) / values[good])
-    return solution / scale
+class _Equations:
+    """Symmetric equations for some of the unknowns, factorised once.
+
+    Directions that nothing fixes, and unknowns that do not move, get no step.
+    """
+
+    def __init__(self, matrix: NDArray[np.float64], moving: NDArray[np.bool_]) -> None:
+        self._moving = moving
+        part = matrix[np.ix_(moving, moving)]
+        scale = np.sqrt(np.diag(part))
+        self._scale = np.where(scale > 0, scale, 1.0)
+        scaled = part / np.outer(self._scale, self._scale)
+        self._inverse: NDArray[np.float64] | None = None
+        try:
+            self._factor = cho_factor(scaled + 1e-14 * np.eye(len(part))) if len(part) else None
+        except LinAlgError:
+            values, vectors = np.linalg.eigh(scaled)
+            good = values > 1e-10 * values[-1]
+            self._inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T
+
+    def solve(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the step of all unknowns."""
+        step = np.zeros(len(right))
+        part = right[self._moving] / self._scale
+        if self._inverse is not None:
+            step[self._moving] = self._inverse @ part / self._scale
+        elif self._factor is not None:
+            step[self._moving] = cho_solve(self._factor, part) / self._scale
+        return step

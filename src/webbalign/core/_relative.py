@@ -96,7 +96,7 @@ class _Relative:
         found: list[Component] = []
         for number in np.unique(part[list(members)]):
             groups = [g for g in members if part[g] == number]
-            component = self._solved(groups, label, ways)
+            component = self._solved(groups, label, ways, rough=rounds > 1)
             doubts = self._doubts(component, ways)
             if doubts:
                 self.notes.update(doubts)
@@ -114,7 +114,12 @@ class _Relative:
         return found
 
     def _solved(
-        self, groups: Sequence[int], label: NDArray[np.intp], ways: NDArray[np.float64]
+        self,
+        groups: Sequence[int],
+        label: NDArray[np.intp],
+        ways: NDArray[np.float64],
+        *,
+        rough: bool = False,
     ) -> Component:
         return solve_component(
             self.field,
@@ -125,6 +130,7 @@ class _Relative:
             nclip=self.fitting.nclip,
             sigma=self.fitting.sigma,
             held=self.held,
+            rough=rough,
         )
 
     def _doubts(self, component: Component, ways: NDArray[np.float64]) -> dict[int, Note]:

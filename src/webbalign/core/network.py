@@ -211,6 +211,7 @@ def solve_network(
     nclip: int = 3,
     sigma: float = 3.0,
     fixed_sigma: float | None = None,
+    rough: bool = False,
 ) -> NetworkSolution:
     """Correct all groups so that every star is in one place.
 
@@ -239,6 +240,8 @@ def solve_network(
         Clipping limit, in errors of the distance.
     fixed_sigma : float, optional
         The same for the stars of the catalog; default: `sigma`.
+    rough : bool
+        Stop when the steps are small compared with the errors.
 
     Returns
     -------
@@ -250,7 +253,12 @@ def solve_network(
     start = np.eye(3) if move_start is None else move_start
     problem = Problem(frames, observations.take(order), plane, links, move, radius, start)
     solver = Solver(problem, fixed, n_tracks)
-    solver.run(nclip, clip_limit(sigma), clip_limit(sigma if fixed_sigma is None else fixed_sigma))
+    solver.run(
+        nclip,
+        clip_limit(sigma),
+        clip_limit(sigma if fixed_sigma is None else fixed_sigma),
+        rough=rough,
+    )
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return _solution(solver, observations, back)
@@ -318,7 +326,8 @@ def _solution(
     n = solver.n_image
     variance = solver.variance()
     weight = solver.active / variance
-    matrix, _, positions = solver.normal(weight)
+    matrix, _, _ = solver.normal(weight)
+    positions = solver.positions()
     stars, total = solver.repeats.means(positions, weight)
     stars = np.where(total[:, None] > 0, stars, np.nan)
     residual = positions - stars[solver.repeats.track]
