@@ -95,7 +95,8 @@ class ImageMatching:
     initial : ndarray (n_images, 2)
         Shift in arcsec that was applied to each image beforehand.
     component : ndarray (n_groups,)
-        Number of the component of each group; groups of different ones share no track.
+        Number of the component of each group, in the order of their first group; groups of
+        different ones share no track.
     centre, shift : ndarray (n_groups, 2)
         Each group is turned about `centre`, then moved by `shift` (arcsec). The mean motion of a
         component is about zero.
@@ -179,7 +180,8 @@ def match_images(
     if np.isfinite(solution.sigma):
         reach = min(reach, max(_REACH * solution.sigma, 0.5 * pixel_scale))
     placed = [solution.apply(number[k], image.z) for image, k in zip(images, group, strict=True)]
-    _, label = np.unique(component[number], return_inverse=True)
+    _, start, label = np.unique(component[number], return_index=True, return_inverse=True)
+    label = np.argsort(np.argsort(start))[label]
     return ImageMatching(
         tracks=_linked(placed, label[group], reach),
         groups=names,

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core._offset_fit import Rigid
-from webbalign.core._offset_search import MATCHED, Candidate, OffsetSearch, SearchList
+from webbalign.core._offset_search import MATCHED, Candidate, OffsetSearch
+from webbalign.core._search_list import SearchList
 from webbalign.core.matching import Matching, match
 
 __all__ = ["Offset", "OffsetStatus", "SearchList", "find_offset", "search_offset"]
