@@ -105,7 +105,7 @@ class QuadWriter:
             raise WebbalignError(
                 f"{self.path}: needs {need / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; "
                 "choose another --output-dir, --align-refs.align-to first, "
-                "or --align-refs.no-save-psfalign"
+                "or --no-align-refs.save-psfalign"
             )
 
     def _reserve_arrays(self) -> None:
