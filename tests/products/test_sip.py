@@ -46,9 +46,9 @@ def test_the_stated_errors_hold(options):
     assert header["SIPMXERR"] == sip.error
     assert header["SIPIVERR"] == sip.inverse_error
     error, inverse = differences(BENT, header)
-    # random points hardly ever hit the worst place, the edges
-    assert 0.5 * sip.error < error < 1.02 * sip.error + 1e-7
-    assert 0.3 * sip.inverse_error < inverse < 1.02 * sip.inverse_error + 1e-7
+    # random points hardly ever hit the worst place, the edges; below 1e-6 px nothing is stated
+    assert 0.5 * sip.error - 1e-6 < error < 1.02 * sip.error
+    assert 0.3 * sip.inverse_error - 1e-6 < inverse < 1.02 * sip.inverse_error
 
 
 def test_the_default_is_good_enough():

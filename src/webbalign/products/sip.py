@@ -119,7 +119,8 @@ def sip_header(
         fitted = wcs.to_fits_sip(**settings)
     kept = [card for card in fitted.cards if is_fitted_keyword(card.keyword)]
     cards = [(c.keyword, c.value, c.comment) for c in kept if not c.keyword.startswith("SIP")]
-    error, inverse = sip_errors(wcs, shape, fitted)
+    # a FITS card holds 14 digits of CRVAL, which is no better than that
+    error, inverse = (max(value, _SMALLEST) for value in sip_errors(wcs, shape, fitted))
     cards.append(("SIPMXERR", error, "[pix] largest difference from the GWCS"))
     cards.append(("SIPIVERR", inverse, "[pix] the same of the inverse (AP, BP)"))
     return SipHeader(cards, error, inverse)
