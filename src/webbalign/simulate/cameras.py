@@ -83,8 +83,9 @@ class Camera(Aperture):
         Of the only integration, s.
     full_well : float
         Electrons at which a pixel saturates.
-    group_time : float
-        Of the first group, s: what saturates in it cannot be measured at all.
+    two_groups : float
+        Time until the second group is read, s: what is full by then cannot be measured at all, as
+        a slope takes two groups.
     """
 
     band: Band
@@ -94,7 +95,7 @@ class Camera(Aperture):
     read_noise: float
     flat_error: float
     full_well: float
-    group_time: float
+    two_groups: float
     keywords: dict[str, Any]
 
     @property
@@ -126,11 +127,11 @@ class Camera(Aperture):
         return (edge - 0.5, right + 0.5), (-0.5, ny - 0.5)
 
 
-# Of the readout: integration time, overhead, gain, noise, full well, first group, keywords.
-_READOUT: dict[str, tuple[float, float, float, float, float, float, dict[str, Any]]] = {
-    "short": (257.7, 10.7, 2.05, 9.0, 90e3, 10.737, {}),
-    "long": (257.7, 10.7, 1.82, 8.0, 75e3, 10.737, {}),
-    "": (111.0, 2.8, 3.9, 12.0, 200e3, 2.775, {}),
+# Of the readout: integration time, overhead, gain, noise, full well, two groups.
+_READOUT = {
+    "short": (257.7, 10.7, 2.05, 9.0, 90e3, 96.6),
+    "long": (257.7, 10.7, 1.82, 8.0, 75e3, 96.6),
+    "": (111.0, 2.8, 3.9, 12.0, 200e3, 5.55),
 }
 _EXPOSURE = {
     "nircam": {
@@ -160,7 +161,7 @@ _EXPOSURE = {
 
 def camera_for(aperture: Aperture, band: Band) -> Camera:
     """Return the camera of a detector (or a part of it) in a band."""
-    time, overhead, gain, noise, well, group, more = _READOUT[band.channel]
+    time, overhead, gain, noise, well, two_groups = _READOUT[band.channel]
     keywords: dict[str, Any] = {
         "instrument.name": band.instrument.upper(),
         "instrument.detector": aperture.detector.upper(),
@@ -169,7 +170,6 @@ def camera_for(aperture: Aperture, band: Band) -> Camera:
         "aperture.name": aperture.name,
         "aperture.pps_name": aperture.name,
         **_EXPOSURE[band.instrument],
-        **more,
     }
     if band.instrument == "nircam":
         module = aperture.detector[3].upper()
@@ -190,7 +190,7 @@ def camera_for(aperture: Aperture, band: Band) -> Camera:
         read_noise=noise,
         flat_error=5e-4,
         full_well=well,
-        group_time=group,
+        two_groups=two_groups,
         keywords=keywords,
     )
 

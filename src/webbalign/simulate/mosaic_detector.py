@@ -43,8 +43,8 @@ def record(frame: Frame, scene: Scene, options: MosaicSimulation) -> Recorded:
     Returns
     -------
     Recorded
-        With one integration. Pixels full before the end are flagged SATURATED; those full in the
-        first group are NaN, and flagged DO_NOT_USE as well.
+        With one integration. Pixels full before the end are flagged SATURATED; those full within
+        two groups are NaN, and flagged DO_NOT_USE as well.
     """
     camera = frame.camera
     imperfections = _Imperfections(
@@ -58,7 +58,7 @@ def record(frame: Frame, scene: Scene, options: MosaicSimulation) -> Recorded:
     recorded = detector.expose(scene.image[None], frame.number)
     rate = (scene.image + camera.sky) * camera.gain / camera.photmjsr  # electrons per second
     full = rate * camera.integration_time > camera.full_well
-    at_once = rate * camera.group_time > camera.full_well
+    at_once = rate * camera.two_groups > camera.full_well
     recorded.dq[0][full] |= SATURATED
     recorded.dq[0][at_once] |= DO_NOT_USE
     for array in (recorded.data, recorded.err, recorded.poisson, recorded.read, recorded.flat):
