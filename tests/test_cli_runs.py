@@ -135,6 +135,18 @@ def test_simulate_writes_what_an_association_needs(sequence):
     assert all((sequence / member["expname"]).is_file() for member in members)
 
 
+def test_simulate_mosaic_says_what_it_wrote(tmp_path, capsys):
+    words = "--bands f300m --visits 1 --dithers 2 --size 64 --pointing-error 0.3,0.5 --no-noise"
+    assert main(["simulate", "mosaic", str(tmp_path), *words.split()]) == 0
+    assert "2 of F300M" in capsys.readouterr().out
+    (association,) = tmp_path.glob("*_image3_asn.json")
+    members = json.loads(association.read_text())["products"][0]["members"]
+    assert sorted(member["expname"] for member in members) == sorted(
+        path.name for path in tmp_path.glob("*_cal.fits")
+    )
+    assert all((tmp_path / f"{name}.ecsv").is_file() for name in ("truth", "stars", "gaia"))
+
+
 def test_asn_finds_the_roles(sequence, tmp_path, capsys):
     files = sorted(map(str, sequence.glob("*_calints.fits")))
     output = tmp_path / "y_asn.json"
