@@ -240,7 +240,8 @@ def test_moves_of_the_sky_are_limited_by_their_geometry():
     # the roll of the group that holds the others is not touched
     assert abs(corrections(field, shifted)[0].roll) < 0.01
     turned = solve_network(frames, seen, ABOUT, len(field.stars), fixed=fixed, move="rshift")
-    assert rms(field.errors(corrections(field, turned))) < 1e-4
+    # in a plane a move of 0.6 arcsec is a rotation of the sky but for 0.0001 mas at 90 arcsec
+    assert rms(field.errors(corrections(field, turned))) < 3e-4
 
 
 def test_a_group_without_stars_in_common_is_left_alone():

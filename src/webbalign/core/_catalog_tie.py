@@ -80,7 +80,7 @@ class _How:
     fitting: Fitting
     abs_fitting: AbsFitting
     rigid: bool
-    rough: bool
+    first: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ def tie_to_catalog(
     reach = min(matching.tolerance, max(6.0 * offset.sigma, 0.1 * pixel))
     found: Tie | Refusal = Refusal("")
     # the second time the stars are matched within what the first one found
-    for rough in (True, False):
+    for first in (True, False):
         pairs = match(moved, catalog.xy, tolerance=reach, sigma_image=joined.sigma)
         if len(pairs) < max(matching.minobj, MIN_STARS[abs_fitting.abs_fitgeometry]):
             return Refusal(
@@ -181,7 +181,7 @@ def tie_to_catalog(
                 f"{matching.minobj}",
                 len(pairs),
             )
-        how = _How(fitting, abs_fitting, rigid, rough)
+        how = _How(fitting, abs_fitting, rigid, first)
         found = _solve(joined, catalog, (pairs.i, pairs.j), start, how)
         solution = found.component.solution
         start = solution.sky
@@ -305,7 +305,8 @@ def _solve(
         nclip=max(fitting.nclip, abs_fitting.abs_nclip),
         sigma=fitting.sigma if fitting.nclip else np.inf,
         fixed_sigma=abs_fitting.abs_sigma if abs_fitting.abs_nclip else np.inf,
-        rough=how.rough,
+        rough=how.first,
+        near=not how.first,
     )
     if rigid:
         # what is known of the groups among themselves is as before

@@ -130,7 +130,7 @@ def solve_component(
     nclip: int,
     sigma: float,
     held: int | None = None,
-    rough: bool = False,
+    first: bool = False,
 ) -> Component:
     """Least squares of groups that are tied together; the reference group stays where it is.
 
@@ -146,8 +146,8 @@ def solve_component(
         Options of the fit.
     held : int, optional
         The group that stays where it is; default: chosen by rule.
-    rough : bool
-        Stop when the steps are small compared with the errors.
+    first : bool
+        Whether this is a first round, whose start is rough and whose answer may be.
     """
     rows, track, n_tracks = common_stars(field, groups, label)
     reference = reference_group(field, groups, rows) if held not in groups else held
@@ -161,7 +161,14 @@ def solve_component(
         frames.append(_frame(field, g, geometries[g], into @ ways[g], held=g == reference))
     observations = observe(field, groups, rows, track)
     solution = solve_network(
-        frames, observations, field.plane, n_tracks, nclip=nclip, sigma=sigma, rough=rough
+        frames,
+        observations,
+        field.plane,
+        n_tracks,
+        nclip=nclip,
+        sigma=sigma,
+        rough=first,
+        near=not first,
     )
     return Component(tuple(groups), reference, geometries, rows, track, solution)
 

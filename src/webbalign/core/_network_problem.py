@@ -271,9 +271,12 @@ class Problem:
         way = state.sky @ self.to_field[g]
         own = way @ self.directions[g] @ state.groups[g]
         all_of_it = self.sky_directions @ way @ state.groups[g]
-        change = np.einsum("kij,nj->nik", np.concatenate([own, all_of_it]), vectors)
-        plane = change[:, :2] / ARCSEC - field_xy[:, :, None] * change[:, 2:]
-        return plane / through[:, 2, None, None]
+        # (3, 3, k): one product of matrices for all
+        changes = np.concatenate([own, all_of_it]).transpose(2, 1, 0)
+        count = changes.shape[2]
+        change = (vectors @ changes.reshape(3, 3 * count)).reshape(len(vectors), 3, count)
+        change /= through[:, 2, None, None]
+        return change[:, :2] / ARCSEC - field_xy[:, :, None] * change[:, 2:]
 
 
 def _vectors(xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -342,7 +345,8 @@ def right_hand_side(
     """Return the right-hand side (unknowns,) alone, with the arguments of `normal_equations`."""
     right = np.zeros(problem.n_columns)
     for rows, columns, block in zip(problem.rows, problem.unknowns_of, derivatives, strict=True):
-        right[columns] += np.einsum("nik,ni->k", block, weight[rows, None] * residual[rows])
+        weighted = (weight[rows, None] * residual[rows]).ravel()
+        right[columns] += weighted @ block.reshape(len(weighted), len(columns))
     return right
 
 

@@ -31,6 +31,8 @@ __all__ = ["Slopes", "Solver"]
 _COARSE = 1e-4
 # largest step, in arcsec, after which nothing is left to do
 _FINE = 1e-11
+# largest step, in arcsec, after which the derivatives have to be made anew
+_STALE = 1e-2
 # fewer degrees of freedom than this say nothing about the floor
 _FREEDOM = 10
 
@@ -83,17 +85,28 @@ class Solver:
         self.link_weight = np.ones(len(problem.links))
         self.floor = self.fixed_floor = 0.0
         self.n_iter = 0
+        self._slopes: Slopes | None = None
+        self._moved = np.inf
         self.converged = True
 
-    def run(self, nclip: int, limit: float, fixed_limit: float, *, rough: bool = False) -> None:
+    def run(
+        self,
+        nclip: int,
+        limit: float,
+        fixed_limit: float,
+        *,
+        rough: bool = False,
+        near: bool = False,
+    ) -> None:
         """Huber's loss first, then clipping, then least squares with what is left.
 
-        A `rough` run stops when the steps are small compared with the errors.
+        A `rough` run stops when the steps are small compared with the errors; one that begins
+        `near` the solution needs Huber's loss no more.
         """
         limits = np.where(self.is_image, limit, fixed_limit)
         self._drop_poor_groups()
         if nclip:
-            self._huber()
+            self._huber(0 if near else 30)
             for _ in range(nclip):
                 if self._clip(limits, limit):
                     break
@@ -113,13 +126,18 @@ class Solver:
         return np.maximum(self.stated + floor, SMALLEST**2) / safe
 
     def normal(
-        self, weight: NDArray[np.float64]
+        self, weight: NDArray[np.float64], *, fresh: bool = True
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], Slopes]:
-        """Return normal matrix, right-hand side and derivatives for weights (n + m,)."""
+        """Return normal matrix, right-hand side and derivatives for weights (n + m,).
+
+        Unless they have to be `fresh`, the derivatives are the last ones.
+        """
         n = self.n_image
-        slopes = Slopes(
-            self.problem.derivatives(self.state), self.problem.link_derivatives(self.state)
-        )
+        if fresh or self._slopes is None:
+            self._slopes = Slopes(
+                self.problem.derivatives(self.state), self.problem.link_derivatives(self.state)
+            )
+        slopes = self._slopes
         more = np.bincount(self.fixed.track, weight[n:], self.repeats.count)
         matrix, right = normal_equations(
             self.problem,
@@ -166,7 +184,7 @@ class Solver:
         largest : float
             Its largest component, arcsec.
         """
-        matrix, right, _ = self.normal(weight)
+        matrix, right, _ = self.normal(weight, fresh=self._moved > _STALE)
         step = self._take(_Equations(matrix, self.moving()), right)
         size = float(right @ step) / max(int(self.moving().sum()), 1)
         return size, float(np.abs(step).max(initial=0.0))
@@ -174,12 +192,14 @@ class Solver:
     def _take(self, equations: _Equations, right: NDArray[np.float64]) -> NDArray[np.float64]:
         step = equations.solve(right)
         self.state = self.problem.stepped(self.state, step)
+        self._moved = float(np.abs(step).max(initial=0.0))
         self.n_iter += 1
         return step
 
-    def _huber(self) -> None:
+    def _huber(self, steps: int) -> None:
+        """Minimise Huber's loss; in any case set the floors for clipping."""
         robust = np.ones(len(self.weight))
-        for _ in range(30):
+        for _ in range(steps):
             positions = self.positions()
             weight = self.active * robust / self.variance()
             distance = self._standardised(positions, weight, median=True)

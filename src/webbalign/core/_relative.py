@@ -58,12 +58,11 @@ def solve_relative(
         Why, for each of the latter.
     """
     first = align_first(field, matching)
-    longest = max(6.0 * first.scatter, 0.1 * field.pixel_scale())
     solving = _Relative(field, matching, fitting, held)
     found: list[Component] = []
     for part in np.unique(first.part):
         members = np.flatnonzero(first.part == part).tolist()
-        found += solving.grown(members, first.ways, min(matching.tolerance, longest), 2)
+        found += solving.grown(members, first.ways, first.reach, 2, first.label)
     for component in found:
         if len(component.groups) == 1:
             (g,) = component.groups
@@ -86,17 +85,23 @@ class _Relative:
         self.notes: dict[int, Note] = {}
 
     def grown(
-        self, members: Sequence[int], ways: NDArray[np.float64], reach: float, rounds: int
+        self,
+        members: Sequence[int],
+        ways: NDArray[np.float64],
+        reach: float,
+        rounds: int,
+        label: NDArray[np.intp] | None = None,
     ) -> list[Component]:
         """Solve groups that are roughly aligned; each round matches more closely."""
         field = self.field
-        label = label_stars(field, field.positions(ways), members, reach)
+        if label is None:
+            label = label_stars(field, field.positions(ways), members, reach)
         needed = max(self.matching.minobj, MIN_STARS[self.fitting.fitgeometry])
         part = connected(label, field.group, len(field.groups), needed)
         found: list[Component] = []
         for number in np.unique(part[list(members)]):
             groups = [g for g in members if part[g] == number]
-            component = self._solved(groups, label, ways, rough=rounds > 1)
+            component = self._solved(groups, label, ways, first=rounds > 1)
             doubts = self._doubts(component, ways)
             if doubts:
                 self.notes.update(doubts)
@@ -119,7 +124,7 @@ class _Relative:
         label: NDArray[np.intp],
         ways: NDArray[np.float64],
         *,
-        rough: bool = False,
+        first: bool = False,
     ) -> Component:
         return solve_component(
             self.field,
@@ -130,7 +135,7 @@ class _Relative:
             nclip=self.fitting.nclip,
             sigma=self.fitting.sigma,
             held=self.held,
-            rough=rough,
+            first=first,
         )
 
     def _doubts(self, component: Component, ways: NDArray[np.float64]) -> dict[int, Note]:

@@ -212,6 +212,7 @@ def solve_network(
     sigma: float = 3.0,
     fixed_sigma: float | None = None,
     rough: bool = False,
+    near: bool = False,
 ) -> NetworkSolution:
     """Correct all groups so that every star is in one place.
 
@@ -242,6 +243,8 @@ def solve_network(
         The same for the stars of the catalog; default: `sigma`.
     rough : bool
         Stop when the steps are small compared with the errors.
+    near : bool
+        The start is as good as a rough solution.
 
     Returns
     -------

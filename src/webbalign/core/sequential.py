@@ -16,7 +16,7 @@ from scipy.linalg import block_diag
 from scipy.spatial import KDTree
 
 from webbalign.core._components import Component, observe, reach_of
-from webbalign.core._first_alignment import plane_move
+from webbalign.core._first_alignment import offset_move
 from webbalign.core._image_fits import ImageStatus
 from webbalign.core._network_maps import generators
 from webbalign.core._relative import Note
@@ -72,7 +72,7 @@ class _Chain:
         if not offset.status.usable or not len(found):
             return "no significant offset from the images aligned before it"
         reach = min(matching.tolerance, max(6.0 * offset.sigma, 0.1 * pixel))
-        start = plane_move(offset) @ field.to_field[g]
+        start = offset_move(offset) @ field.to_field[g]
         fit, pairs = self._fitted(g, rows, start, reach)
         if fit is None or fit.status is not AffineStatus.OK:
             why = "" if fit is None else f" ({fit.status.value})"
