@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from webbalign.core.errors import OptionError
 from webbalign.simulate.attitudes import attitude_matrix, moved_position, pointing_of
-from webbalign.simulate.cameras import (
-    BANDS,
-    Band,
-    Camera,
-    camera_for,
-    detectors_of,
-    settings_of,
-)
+from webbalign.simulate.cameras import Band, Camera, camera_for, detectors_of, settings_of
 from webbalign.simulate.frames import aberration, assemble, attitude, distortion
 from webbalign.simulate.mosaic_options import MosaicSimulation
 from webbalign.simulate.siaf import APERTURES, aperture_for
@@ -29,6 +23,7 @@ PROGRAM = "09998"
 INVERSE_DEGREE = 9  # its error is below 1e-6 px on NIRCam's detectors, 2e-5 px on MIRI's
 LARGEST_DITHER = 16.0  # arcsec
 J2000 = 51544.5  # MJD
+BETWEEN_EXPOSURES = 30.0 / 86400.0  # days
 # Steps of a sequence that fills a square evenly however many of its points are used (Roberts 2018).
 _EVEN = np.array([0.7548776662466927, 0.5698402909980532])
 _INSTRUMENTS = ("nircam", "miri")
@@ -179,32 +174,29 @@ def _instrument_frames(
     for visit in range(options.visits):
         pointing = _VisitPointing(options, visit, boresight, _tile(options, visit, extent), rng)
         start = clock + visit * options.visit_interval
-        for activity, setting in enumerate(settings):
-            for exposure, offset in enumerate(offsets):
-                recorded, true = pointing.exposure(offset, rng)
-                for band in setting:
-                    for camera in cameras[band.name]:
-                        error = places[camera.detector] * options.detector_error / 1e3
-                        frames.append(
-                            Frame(
-                                camera=camera,
-                                number=first + len(frames),
-                                detector_number=list(APERTURES).index(camera.detector),
-                                observation=_INSTRUMENTS.index(instrument) + 1,
-                                visit=visit + 1,
-                                activity=activity + 1,
-                                exposure=exposure + 1,
-                                dithers=options.dithers,
-                                start=start,
-                                recorded=recorded,
-                                true=true,
-                                misplaced=(
-                                    float(error[0] / camera.pixel_scale[0]),
-                                    float(error[1] / camera.pixel_scale[1]),
-                                ),
-                            )
-                        )
-                start += frames[-1].duration + 30.0 / 86400.0 if setting else 0.0
+        for (activity, setting), (exposure, offset) in product(
+            enumerate(settings), enumerate(offsets)
+        ):
+            recorded, true = pointing.exposure(offset, rng)
+            for camera in (camera for band in setting for camera in cameras[band.name]):
+                error = places[camera.detector] * options.detector_error / 1e3
+                frames.append(
+                    Frame(
+                        camera=camera,
+                        number=first + len(frames),
+                        detector_number=list(APERTURES).index(camera.detector),
+                        observation=_INSTRUMENTS.index(instrument) + 1,
+                        visit=visit + 1,
+                        activity=activity + 1,
+                        exposure=exposure + 1,
+                        dithers=options.dithers,
+                        start=start,
+                        recorded=recorded,
+                        true=true,
+                        misplaced=tuple(error / camera.pixel_scale),
+                    )
+                )
+            start += (frames[-1].duration + BETWEEN_EXPOSURES) if setting else 0.0
     return frames
 
 
@@ -264,8 +256,3 @@ def _dithers(options: MosaicSimulation, cameras: Sequence[Camera]) -> list[np.nd
         sides = [min(camera.shape) * min(camera.pixel_scale) for camera in cameras]
         width = min(LARGEST_DITHER, min(sides) / 3)
     return [width * ((0.5 + step * _EVEN) % 1.0 - 0.5) for step in range(options.dithers)]
-
-
-def band_names(options: MosaicSimulation) -> list[str]:
-    """Return the bands in the spelling of the headers."""
-    return [BANDS[name.upper()].name for name in options.bands]

@@ -14,7 +14,7 @@ from webbalign.simulate.mosaic_psfs import RADIUS, PixelResponse, add_stars
 from webbalign.simulate.nebulae import Nebula
 from webbalign.simulate.star_fields import Galaxies, StarField
 
-__all__ = ["Scene", "Sky", "draw_scene"]
+__all__ = ["Scene", "Sky", "draw_scene", "footprint"]
 
 AB_ZERO = 3631.0  # Jy
 # A disk with a cusp as four Gaussians: parts of the light, variances in half-light radii squared.
