@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webbalign.cli import main
-from webbalign.cli.commands import COMMANDS, STEPS, terminal_flags
+from webbalign.cli.commands import COMMANDS, CORON3_STEPS, terminal_flags
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.flags import flags_of
 from webbalign.cli.parser import first_positional, parse
@@ -223,11 +223,11 @@ def test_no_flag_is_declared_twice(name):
 
 def test_the_pipeline_has_every_option_of_its_steps():
     names = {flag.name for flag in COMMANDS["coron3"].all_flags()}
-    for entry in STEPS.values():
+    for entry in CORON3_STEPS.values():
         for flag in entry.flags(within_pipeline=False):
             assert f"{entry.command}.{flag.name}" in names
     assert {"klip.truncate", "align-refs.align-to", "align-refs.override-psfmask"} <= names
-    assert {f"{entry.command}.skip" for entry in STEPS.values()} <= names
+    assert {f"{entry.command}.skip" for entry in CORON3_STEPS.values()} <= names
 
 
 def test_help_is_not_wrapped_outside_a_terminal(monkeypatch):

@@ -103,7 +103,6 @@ def test_real_files(data_folder):
         ({"RA": ["a", "b", "c"], "DEC": DEC}, "column RA"),
         ({"RA": RA, "DEC": DEC + 60}, "position of RA"),
         ({"RA": RA * np.nan, "DEC": DEC}, "no star in 3 rows"),
-        ({"RA": RA[:0], "DEC": DEC[:0]}, "no star in 0 rows"),
         ({"RA": RA, "DEC": DEC, "pmra": RA, "pmdec": RA}, "no epoch"),
         ({"RA": RA, "DEC": DEC, "weight": [1.0, -1.0, 1.0]}, "weight"),
         ({"RA": RA * u.m, "DEC": DEC}, "column RA"),
@@ -186,3 +185,8 @@ def test_what_is_saved_can_be_used_again(tmp_path):
 def test_names_of_saved_catalogs():
     assert saved_name("GAIADR2") == "fit_gaiadr2_ref.ecsv"
     assert saved_name("/a/b/Mine.csv") == "fit_mine_ref.ecsv"
+
+
+def test_a_table_without_rows_is_an_empty_catalog(tmp_path):
+    Table({"RA": RA[:0], "DEC": DEC[:0]}).write(tmp_path / "empty.ecsv")
+    assert len(read_reference_catalog(tmp_path / "empty.ecsv")) == 0

@@ -16,7 +16,7 @@ from webbalign.cli import common
 from webbalign.cli.flags import Flag, flags_of
 from webbalign.core.options import Options
 
-__all__ = ["COMMANDS", "STEPS", "Command", "StepEntry", "terminal_flags"]
+__all__ = ["COMMANDS", "CORON3_STEPS", "STEPS", "Command", "StepEntry", "terminal_flags"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ STEPS = {
         ),
         StepEntry("klip", "KlipStep", "webbalign.core.klip:Klip"),
         StepEntry("resample", "ResampleStep", "webbalign.core.resample:Resample"),
+        StepEntry("tweakreg", "TweakRegStep", "webbalign.steps.tweakreg_options:TweakReg"),
     )
 }
+CORON3_STEPS = {name: entry for name, entry in STEPS.items() if name != "tweakreg"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _coron3_flags() -> list[Flag]:
         *flags_of(_load("webbalign.pipelines.options:Coron3Options"), "What is done"),
         *flags_of(common.PipelineOutputOptions, "Parameters and products"),
         *flags_of(common.ExecutionOptions, "Where the work is done, and how it ends"),
-        *(flag for entry in STEPS.values() for flag in entry.flags(within_pipeline=True)),
+        *(flag for entry in CORON3_STEPS.values() for flag in entry.flags(within_pipeline=True)),
     ]
 
 
@@ -170,6 +172,44 @@ def _step_flags(entry: StepEntry) -> list[Flag]:
         *entry.flags(within_pipeline=False),
         *flags_of(common.StepOutputOptions, "Parameters and products"),
         *flags_of(common.ExecutionOptions, "Where the work is done, and how it ends"),
+    ]
+
+
+_WHERE = "Where the work is done, and how it ends"
+
+
+def _tweakreg_flags() -> list[Flag]:
+    return [
+        *STEPS["tweakreg"].flags(within_pipeline=False),
+        *flags_of(common.StepOutputOptions, "Parameters and products"),
+        *flags_of(common.ImageExecutionOptions, _WHERE),
+    ]
+
+
+def _find_stars_flags() -> list[Flag]:
+    options = _load("webbalign.steps.tweakreg_options:FindStars")
+    unused = ("save_catalogs", "use_custom_catalogs", "catfile")
+    return [
+        *(flag for flag in flags_of(options, "The search") if flag.target[0] not in unused),
+        *flags_of(common.FileOutputOptions, "Products"),
+        *flags_of(common.ImageExecutionOptions, _WHERE, only=("executor", "workers")),
+    ]
+
+
+def _solve_flags() -> list[Flag]:
+    return [
+        *flags_of(_load("webbalign.steps.tweakreg_options:Solve"), "Matching and solving"),
+        *flags_of(common.RegroupOptions, "Matching and solving"),
+        *flags_of(common.FileOutputOptions, "Products"),
+        *flags_of(common.ExecutionOptions, _WHERE, only=("strict",)),
+    ]
+
+
+def _apply_flags() -> list[Flag]:
+    return [
+        *flags_of(_load("webbalign.products.sip:SipApproximation"), "The header"),
+        *flags_of(common.FileOutputOptions, "Products"),
+        *flags_of(common.ImageExecutionOptions, _WHERE),
     ]
 
 
@@ -248,6 +288,55 @@ _COMMANDS = (
         "Drizzles all integrations of all files onto one grid (_i2d).",
         (1, None),
         "*_psfsub.fits --output-file x_i2d.fits --rotation 0",
+    ),
+    Command(
+        name="tweakreg",
+        summary="Align images by their stars, with one another and with a catalog.",
+        arguments="ASSOCIATION | FILE...",
+        about="Finds the stars of _cal images, matches them between the images and with Gaia or a "
+        "catalog, corrects the WCS of each image and writes it (_tweakreg), with a table of what "
+        "was found (tweakreg_solution.ecsv), into --output-dir. Exit status: 0 all images aligned, "
+        "1 error, 2 usage, 3 products written but some image was not aligned.",
+        flags=_tweakreg_flags,
+        function="webbalign.cli.run_tweakreg:run_tweakreg",
+        count=(1, None),
+        examples=(
+            "webbalign tweakreg asn.json --output-dir out --abs-refcat GAIADR3",
+            "webbalign tweakreg *_cal.fits --starfinder segmentation --fitgeometry general",
+        ),
+    ),
+    Command(
+        name="find-stars",
+        summary="Write the catalog of the stars of each image.",
+        arguments="ASSOCIATION | FILE...",
+        about="Finds the stars of images and writes a catalog of each (_cat.ecsv, and _cat.asdf "
+        "with its WCS), which solve reads.",
+        flags=_find_stars_flags,
+        function="webbalign.cli.run_tweakreg:run_find_stars",
+        count=(1, None),
+        examples=("webbalign find-stars *_cal.fits --output-dir cats --snr-threshold 20",),
+    ),
+    Command(
+        name="solve",
+        summary="Align catalogs with one another and with a reference catalog.",
+        arguments="CATALOG...",
+        about="Matches the catalogs that find-stars has written (and somebody may have edited), "
+        "solves for the correction of each image, and writes them as tweakreg_solution.ecsv.",
+        flags=_solve_flags,
+        function="webbalign.cli.run_tweakreg:run_solve",
+        count=(1, None),
+        examples=("webbalign solve cats/*_cat.ecsv --abs-refcat gaia.ecsv",),
+    ),
+    Command(
+        name="apply-solution",
+        summary="Correct the WCS of images as a solution says.",
+        arguments="SOLUTION ASSOCIATION | FILE...",
+        about="Writes images with the corrections of a solution (_tweakreg). Images that are not "
+        "part of it take the correction of their exposure, else of their visit.",
+        flags=_apply_flags,
+        function="webbalign.cli.run_tweakreg:run_apply_solution",
+        count=(2, None),
+        examples=("webbalign apply-solution tweakreg_solution.ecsv *_cal.fits",),
     ),
     Command(
         name="simulate coron3",

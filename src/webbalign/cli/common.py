@@ -9,9 +9,12 @@ from webbalign.core.options import Options, opt
 __all__ = [
     "AssociationOptions",
     "ExecutionOptions",
+    "FileOutputOptions",
+    "ImageExecutionOptions",
     "MaskFileOptions",
     "PipelineOutputOptions",
     "PlanOptions",
+    "RegroupOptions",
     "StepHooks",
     "StepOutputOptions",
     "TerminalOptions",
@@ -69,6 +72,38 @@ class ExecutionOptions(Options):
     )
     workers: int | None = opt(None, "Number of threads or processes; none: one per core.", min=1)
     strict: bool = opt(False, "End with status 1, not 3, if some image was not aligned.")
+
+
+@dataclass(frozen=True)
+class ImageExecutionOptions(ExecutionOptions):
+    """Where the work on many images is done."""
+
+    executor: str = opt(
+        "processes",
+        "Where the work is done, image by image; one or two images are done serially. dask needs "
+        "the extra 'dask'.",
+        choices=("serial", "threads", "processes", "dask"),
+    )
+
+
+@dataclass(frozen=True)
+class FileOutputOptions(Options):
+    """Where files are written."""
+
+    output_dir: str = opt(".", "Folder for the products; made if it is missing.")
+    overwrite: bool = opt(True, "Replace products that exist; an input is never replaced.")
+
+
+@dataclass(frozen=True)
+class RegroupOptions(Options):
+    """Other groups than those of the catalogs."""
+
+    group_by: str | None = opt(
+        None,
+        "Group the images anew: all of an exposure, of a NIRCam module or detector of it, or of a "
+        "visit. None: as the catalogs say.",
+        choices=("exposure", "module", "detector", "visit"),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import InputError, OptionError
 from webbalign.execution import executor
 
-__all__ = ["check_options", "require_files", "run_step", "step_options"]
+__all__ = ["check_options", "require_files", "run_step", "save_parameters", "step_options"]
 
 # Of the step commands' flags, those that the step itself does not know.
 _NOT_OF_THE_STEP = frozenset(
@@ -31,6 +31,7 @@ _TAKES_A_LIST = frozenset({"stack_refs", "resample"})
 _FILES_READ = {
     "config_file": "a parameter file (ASDF)",
     "override_psfmask": "a PSFMASK file",
+    "catfile": "a text file: image, its catalog",
     "output_wcs": "an ASDF file with a WCS",
 }
 _NO_FILE = ("", "derived", "n/a")
@@ -63,7 +64,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
                 **options,
             )
             if parsed.get("save_parameters") is not None:
-                _save_parameters(instance, parsed.get("save_parameters"))
+                save_parameters(instance, parsed.get("save_parameters"))
             result = instance.run(*inputs)
             if entry.name == "align_refs" and not _all_aligned(result):
                 status = ExitStatus.NOT_ALIGNED
@@ -177,7 +178,8 @@ def _calls(step: str, names: list[str]) -> list[list[Any]]:
     return [list(names)]
 
 
-def _save_parameters(step: Any, output: str) -> None:
+def save_parameters(step: Any, output: str) -> None:
+    """Write the parameters of a step into a file, whole or not at all."""
     from webbalign.products.atomic import atomic_path
 
     with atomic_path(output) as temporary:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError
-from webbalign.core.options import Options, opt
 from webbalign.core.starlists import StarList
 from webbalign.products.atomic import atomic_path
 from webbalign.products.catalog_images import read_catalog_image, write_record
+from webbalign.products.catalog_options import CatalogFiles
 from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.models import refuse_existing
@@ -54,22 +54,6 @@ _DESCRIPTIONS = {
     "y_err": "one-sigma error of ycentroid",
     "flux": "flux in the unit of the image times pixels",
 }
-
-
-@dataclass(frozen=True)
-class CatalogFiles(Options):
-    """Catalogs that are written, and catalogs that are used in place of star finding."""
-
-    save_catalogs: bool = opt(False, "Whether to write the catalogs of the stars that were found.")
-    use_custom_catalogs: bool = opt(
-        False, "Whether to use the catalogs that catfile, association or images name."
-    )
-    catalog_format: str = opt("ecsv", "Format of the catalogs.", choices=("ecsv", "fits"))
-    catfile: str = opt(
-        "",
-        "Text file with two columns: image, its catalog (relative to this file; none: find the "
-        "stars). Has no effect without use_custom_catalogs.",
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ __all__ = ["exposure_product", "root", "source_product"]
 # What stage 2 and stage 3 put at the end of a file's name; cut before another one is added.
 SUFFIXES = (
     "calints", "cal", "rateints", "rate", "crfints", "crf", "psfstack", "psfalign", "psfsub",
-    "psfmodel", "median", "i2d",
+    "psfmodel", "median", "i2d", "tweakreg", "cat",
 )  # fmt: skip
 
 

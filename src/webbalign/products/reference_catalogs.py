@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core.errors import InputError
-from webbalign.core.options import Options, opt
 from webbalign.core.planes import vectors_to_sky
 from webbalign.core.starlists import StarList
 from webbalign.products.atomic import atomic_path
+from webbalign.products.catalog_options import AbsoluteCatalog
 from webbalign.products.gaia import SERVICE_CATALOGS, query_catalog
 from webbalign.products.models import refuse_existing
 from webbalign.products.proper_motion import CatalogStars
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AbsoluteCatalog",
+    "check_reference",
     "field_circle",
     "load_reference",
     "read_reference_catalog",
@@ -38,28 +38,6 @@ log = logging.getLogger(__name__)
 _NO_MAGNITUDE = 90.0  # catalogs write 99 where they have none
 _EXPECTED = "RA and DEC in degrees (in any case), or sky_centroid"
 _MAGNITUDES = ("mag", "magnitude", "phot_g_mean_mag", "gmag", "abmag")
-
-
-@dataclass(frozen=True)
-class AbsoluteCatalog(Options):
-    """The astrometric catalog to which the images are aligned."""
-
-    abs_refcat: str | None = opt(
-        "",
-        "GAIADR3, GAIADR2, GAIADR1 or GAIAREFCAT (asks a service), or a file; empty: none.",
-    )
-    save_abs_catalog: bool = opt(False, "Whether to write the astrometric catalog that was used.")
-    abs_mag_min: float | None = opt(
-        None, "Leave out stars of the astrometric catalog that are brighter (magnitudes)."
-    )
-    abs_mag_max: float | None = opt(
-        None, "Leave out stars of the astrometric catalog that are fainter (magnitudes)."
-    )
-
-    @property
-    def name(self) -> str:
-        """What the user asked for; empty: no absolute alignment."""
-        return (self.abs_refcat or "").strip()
 
 
 def load_reference(
@@ -95,16 +73,25 @@ def load_reference(
         epoch = float(np.mean(known)) if known else None
         stars = query_catalog(options.name.upper(), centre, radius, epoch)
     else:
-        path = Path(options.name).expanduser()
-        if not path.exists():
-            services = ", ".join(SERVICE_CATALOGS)
-            raise InputError(
-                path, "no such file, and no catalog of that name", f"one of {services}"
-            )
-        stars = read_reference_catalog(path)
+        check_reference(options)
+        stars = read_reference_catalog(Path(options.name).expanduser())
     found = stars.within(centre, radius).between(options.abs_mag_min, options.abs_mag_max)
     log.info("%s: %d stars in the field", stars.name, len(found))
     return found
+
+
+def check_reference(options: AbsoluteCatalog) -> None:
+    """See, before any work, that there is such a catalog.
+
+    Raises
+    ------
+    InputError
+        If the name is neither that of a service's catalog nor that of a file.
+    """
+    path = Path(options.name).expanduser()
+    if options.name and options.name.upper() not in SERVICE_CATALOGS and not path.exists():
+        services = ", ".join(SERVICE_CATALOGS)
+        raise InputError(path, "no such file, and no catalog of that name", f"one of {services}")
 
 
 def field_circle(
@@ -151,7 +138,8 @@ def read_reference_catalog(path: str | Path) -> CatalogStars:
     Raises
     ------
     InputError
-        If the file is missing or unreadable, holds no star, or lacks a column that it needs.
+        If the file is missing or unreadable, has no row with a position, or lacks a column that it
+        needs. A table without rows is an empty catalog.
     """
     path = Path(path)
     table = read_table(path, f"a table with {_EXPECTED}")
@@ -180,7 +168,7 @@ def read_reference_catalog(path: str | Path) -> CatalogStars:
         magnitude=_magnitude(path, table),
     )
     good = np.asarray(np.isfinite(sky).all(axis=1))
-    if not good.any():
+    if len(table) and not good.any():
         raise InputError(path, f"no star in {len(table)} rows", _EXPECTED)
     if not good.all():
         log.warning("%s: %d rows without a position are left out", path, np.sum(~good))

@@ -11,6 +11,7 @@ __all__ = [
     "OutlierDetectionStep",
     "ResampleStep",
     "StackRefsStep",
+    "TweakRegStep",
     "get_steps",
 ]
 
@@ -20,6 +21,7 @@ _MODULES = {
     "OutlierDetectionStep": "webbalign.steps.outlier_detection",
     "ResampleStep": "webbalign.steps.resample",
     "StackRefsStep": "webbalign.steps.stack_refs",
+    "TweakRegStep": "webbalign.steps.tweakreg",
 }
 
 
@@ -37,6 +39,7 @@ def get_steps() -> list[tuple[str, str, bool]]:
         ("OutlierDetectionStep", "outlier_detection"),
         ("ResampleStep", "resample"),
         ("StackRefsStep", "stack_refs"),
+        ("TweakRegStep", "tweakreg"),
     ]
     return [
         *((f"webbalign.steps.{name}", f"webbalign_{alias}", False) for name, alias in steps),

@@ -1,0 +1,123 @@
+"""The commands that align images by their stars: the whole, and its three parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from webbalign.cli.commands import Command
+from webbalign.cli.errors import ExitStatus
+from webbalign.cli.parser import Parsed
+from webbalign.cli.run_steps import check_options, require_files, save_parameters, step_options
+from webbalign.cli.terminal import Terminal
+from webbalign.execution import executor
+
+__all__ = ["run_apply_solution", "run_find_stars", "run_solve", "run_tweakreg"]
+
+# so few images are done before worker processes have started
+_FEW = 3
+
+
+def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Align images and print what became of each."""
+    require_files(parsed.positionals)
+    check_options(parsed, "tweakreg")
+    from webbalign.reports.alignment import alignment_text
+    from webbalign.steps import TweakRegStep
+
+    terminal.adopt_libraries()
+    options = step_options(parsed)
+    source = parsed.positionals[0] if len(parsed.positionals) == 1 else parsed.positionals
+    with _pool(parsed, len(parsed.positionals), parsed.positionals[0]) as pool:
+        step = TweakRegStep.create(
+            parsed.positionals[0],
+            map=pool.map,
+            progress=terminal.progress(),
+            overwrite=parsed.get("overwrite", default=True),
+            **{**options, "save_results": True},
+        )
+        if parsed.get("save_parameters") is not None:
+            save_parameters(step, parsed.get("save_parameters"))
+        step.run(source)
+    terminal.close()
+    terminal.say(alignment_text(step.solution, step.written))
+    return _status(parsed, step.solution.images)
+
+
+def run_find_stars(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write the catalogs of images."""
+    require_files(parsed.positionals)
+    check_options(parsed)
+    from webbalign.steps.tweakreg_parts import find_stars
+
+    terminal.adopt_libraries()
+    progress = terminal.progress()
+    progress.start("find stars", len(parsed.positionals))
+    with _pool(parsed, len(parsed.positionals), parsed.positionals[0]) as pool:
+        find_stars(parsed.positionals, map=pool.map, advance=progress.advance, **_options(parsed))
+    return ExitStatus.OK
+
+
+def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Solve catalogs and print what became of each image."""
+    require_files(parsed.positionals)
+    check_options(parsed)
+    from webbalign.reports.alignment import alignment_text
+    from webbalign.steps.tweakreg import SOLUTION_FILE
+    from webbalign.steps.tweakreg_parts import solve
+
+    terminal.adopt_libraries()
+    options = _options(parsed)
+    solution = solve(parsed.positionals, **options)
+    written = [Path(options.get("output_dir", ".")) / SOLUTION_FILE]
+    terminal.say(alignment_text(solution, written))
+    return _status(parsed, solution.images)
+
+
+def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write images with the corrections of a solution."""
+    require_files(parsed.positionals)
+    check_options(parsed)
+    from webbalign.steps.tweakreg_parts import apply_solution
+
+    terminal.adopt_libraries()
+    solution, *images = parsed.positionals
+    source: Any = images[0] if len(images) == 1 else images
+    progress = terminal.progress()
+    progress.start("correct images", len(images))
+    with _pool(parsed, len(images), images[0]) as pool:
+        done = apply_solution(
+            solution, source, map=pool.map, advance=progress.advance, **_options(parsed)
+        )
+    terminal.close()
+    without = sum(not corrected.by for corrected in done)
+    terminal.say(f"{len(done)} images written, {without} without a correction")
+    return _not_aligned(parsed) if without else ExitStatus.OK
+
+
+def _pool(parsed: Parsed, count: int, first: str) -> Any:
+    name = parsed.get("executor")
+    if name is None:
+        few = count < _FEW and not first.lower().endswith(".json")
+        name = "serial" if few or parsed.get("workers") == 1 else "processes"
+    return executor(name, parsed.get("workers"))
+
+
+def _options(parsed: Parsed) -> dict[str, Any]:
+    """Return what the user wrote for the function that does it."""
+    ours = ("executor", "workers", "strict", "quiet", "verbose", "debug", "log_file")
+    return {
+        target[0]: list(value) if isinstance(value, tuple) else value
+        for target, value in parsed.values.items()
+        if target[0] not in ours
+    }
+
+
+def _status(parsed: Parsed, images: Any) -> int:
+    aligned = all(image.step_status == "COMPLETE" for image in images)
+    return ExitStatus.OK if aligned else _not_aligned(parsed)
+
+
+def _not_aligned(parsed: Parsed) -> int:
+    strict = parsed.get("strict", default=False)
+    return ExitStatus.ERROR if strict else ExitStatus.NOT_ALIGNED

@@ -1,0 +1,146 @@
+"""Apply the correction of one image; one task is one image, so that it can be sent to a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from stdatamodels.jwst.datamodels import ImageModel
+
+from webbalign.core.errors import InputError
+from webbalign.products.corrected import CorrectedImage, correct_model, save_corrected
+from webbalign.products.corrector import image_plane
+from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.sip import SipApproximation
+from webbalign.products.solutions import Solution, SolvedImage
+
+__all__ = ["CorrectTask", "Corrected", "borrow_in_image", "correct_image", "correct_in_place"]
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectTask:
+    """One image and what was found for it.
+
+    Attributes
+    ----------
+    source : Path
+    product : Path
+    row : SolvedImage
+    sip : SipApproximation
+    overwrite : bool
+    """
+
+    source: Path
+    product: Path
+    row: SolvedImage
+    sip: SipApproximation
+    overwrite: bool = True
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A product, and how well its header says what its GWCS does (px)."""
+
+    path: Path
+    sip_error: float
+    sip_inverse_error: float
+    by: str = "image"
+
+
+def correct_image(task: CorrectTask) -> Corrected:
+    """Write the product of one image.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read or the product not be written.
+    """
+    row = task.row
+    done = save_corrected(
+        task.source,
+        task.product,
+        row.correction if row.is_applied else None,
+        status=row.step_status,
+        sip=task.sip,
+        history=describe(row),
+        overwrite=task.overwrite,
+    )
+    return _corrected(task.product, done)
+
+
+def correct_in_place(model: ImageModel, row: SolvedImage, sip: SipApproximation) -> CorrectedImage:
+    """Correct a model in memory."""
+    return correct_model(
+        model,
+        row.correction if row.is_applied else None,
+        status=row.step_status,
+        sip=sip,
+        history=describe(row),
+    )
+
+
+def borrow_in_image(
+    source: Path,
+    product: Path,
+    solution: Solution,
+    sip: SipApproximation,
+    overwrite: bool = True,
+) -> Corrected:
+    """Write one image with the correction that a solution has for it, or for its neighbours.
+
+    An image for which there is none is copied with S_TWKREG = FAILED; `by` is then empty.
+    """
+    info = read_info(source)
+    plane = image_plane(info.wcs, info.wcsinfo, info.shape, info.name)
+    found = solution.correction_for(info, plane)
+    if found is None:
+        reason = "webbalign: the solution has no correction for this image"
+        done = save_corrected(
+            source, product, None, status="FAILED", sip=sip, history=reason, overwrite=overwrite
+        )
+        return _corrected(product, done, by="")
+    if found.by == "image":
+        _same_pointing(info, found.row)
+    status = found.row.step_status
+    history = f"webbalign: correction of {found.row.filename} ({found.by}); {_numbers(found.row)}"
+    done = save_corrected(
+        source,
+        product,
+        found.correction,
+        status=status,
+        sip=sip,
+        history=history,
+        overwrite=overwrite,
+    )
+    return _corrected(product, done, by=found.by)
+
+
+def _same_pointing(info: ImageInfo, row: SolvedImage) -> None:
+    """Refuse to correct an image in another plane than that in which it was measured."""
+    given = [info.wcsinfo.get(key, np.nan) for key in ("v2_ref", "v3_ref", "roll_ref")]
+    if not np.allclose(given, row.reference_angles, rtol=0, atol=1e-6, equal_nan=True):
+        raise InputError(
+            info.name,
+            "V2_REF, V3_REF, ROLL_REF are not those of the image that was solved",
+            "the same image",
+        )
+
+
+def _corrected(path: Path, done: CorrectedImage, by: str = "image") -> Corrected:
+    return Corrected(path, done.sip_error, done.sip_inverse_error, by)
+
+
+def describe(row: SolvedImage) -> str:
+    """Say in one line what became of an image, for HISTORY."""
+    reason = f" ({row.reason})" if row.reason else ""
+    return f"webbalign tweakreg: {row.status}{reason}; {_numbers(row)}"
+
+
+def _numbers(row: SolvedImage) -> str:
+    x, y = row.correction.shift
+    scale = np.sqrt(np.linalg.det(row.correction.matrix))
+    return (
+        f"shift {x:.6f}, {y:.6f} arcsec, roll {row.correction.rotation:.7f} deg, "
+        f"scale {scale:.8f}; {row.n_used} of {row.n_found} stars, rms {row.rms * 1e3:.2f} mas"
+    )

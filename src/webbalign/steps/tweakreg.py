@@ -1,0 +1,394 @@
+"""tweakreg: align images by their stars, all at once, and say how well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stdatamodels.jwst.datamodels import JwstDataModel
+from stpipe.library import AbstractModelLibrary
+
+from webbalign.core.astrometry import (
+    AbsFitting,
+    AstrometricSolution,
+    Fitting,
+    ImageFit,
+    ImageStatus,
+    Solving,
+    align_starlists,
+)
+from webbalign.core.errors import InputError
+from webbalign.core.matching import AbsMatching, Matching
+from webbalign.core.sources import SourceFinding
+from webbalign.core.starlists import ReferenceStars
+from webbalign.products import models
+from webbalign.products.atomic import sweep
+from webbalign.products.catalogs import CatalogFiles, catalog_name
+from webbalign.products.custom_catalogs import custom_catalogs
+from webbalign.products.gaia import CatalogUnavailable
+from webbalign.products.groups import Grouping, group_ids
+from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.library import ModelLibrary
+from webbalign.products.names import root
+from webbalign.products.proper_motion import reference_stars
+from webbalign.products.reference_catalogs import (
+    AbsoluteCatalog,
+    check_reference,
+    load_reference,
+    saved_name,
+    write_reference_catalog,
+)
+from webbalign.products.sip import SipApproximation
+from webbalign.products.solutions import Solution, SolvedImage, solved, write_solution
+from webbalign.steps._correct_image import CorrectTask, correct_image, correct_in_place
+from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
+from webbalign.steps._image_inputs import Images, gather, in_turn
+from webbalign.steps.base import WebbStep
+from webbalign.steps.tweakreg_options import TweakReg
+
+__all__ = ["SOLUTION_FILE", "TweakRegStep", "solve_starlists"]
+
+log = logging.getLogger(__name__)
+
+SOLUTION_FILE = "tweakreg_solution.ecsv"
+
+
+class TweakRegStep(WebbStep):
+    """Find the stars of images, match them with one another and with a catalog, correct each GWCS.
+
+    ``TweakRegStep.call("asn.json", abs_refcat="GAIADR3", save_results=True)`` returns a library of
+    the corrected images; ``solution`` tells what was found for each.
+
+    Attributes
+    ----------
+    solution : Solution
+        Of the last run.
+    written : list of Path
+        The files saved by the last run.
+    """
+
+    class_alias = "webbalign_tweakreg"
+    product = "tweakreg"
+    options_class = TweakReg
+    profiles: ClassVar = {
+        "jwst": {
+            "sigma_radius": 1.5, "kernel_fwhm": 2.5, "centroid": "finder", "solver": "sequential",
+        }
+    }  # fmt: skip
+    solution: Solution
+    written: list[Path]
+
+    def process(self, source: Any) -> AbstractModelLibrary:
+        """Align images.
+
+        Parameters
+        ----------
+        source : str, Path, mapping, AbstractModelLibrary, data model, or a sequence of these
+            An association, ``_cal`` files, or models (which are copied). The models of a library
+            are changed.
+
+        Returns
+        -------
+        AbstractModelLibrary
+            The corrected images, in the order of the input.
+
+        Raises
+        ------
+        InputError
+            If an image, a catalog or the association cannot be used; no product is written then.
+        """
+        options: TweakReg = self.options
+        self.written = []
+        check_reference(AbsoluteCatalog.from_mapping(vars(options)))
+        images = gather(source, self.make_input_path)
+        for name, role in images.ignored:
+            log.warning("%s: member of exptype %r takes no part in tweakreg", name, role)
+        infos = self._infos(images)
+        products = self._products(images, infos)
+        found = self._find(images, infos, options)
+        solution = solve_starlists(found, options, self._save_reference)
+        self._report(solution)
+        result = self._correct(images, solution, products)
+        self.solution = solution
+        if self.save_results:
+            path = self._folder / SOLUTION_FILE
+            self.written.append(write_solution(solution, path, overwrite=self.runtime.overwrite))
+            log.info("saved %s", path)
+        return result
+
+    # Before anything is done ---------------------------------------------------------------------
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.output_dir or ".").expanduser()
+
+    def _infos(self, images: Images) -> list[ImageInfo]:
+        """Read what the headers say of each image."""
+        if images.library is not None:
+            return list(
+                in_turn(images.library, lambda model, _: _bare(read_info(model)), modify=False)
+            )
+        return list(self._each("read headers", _read_bare, images.paths))
+
+    def _products(self, images: Images, infos: Sequence[ImageInfo]) -> list[Path]:
+        """Name the products, and see that they can be written."""
+        options: TweakReg = self.options
+        names = [root(info.name) for info in infos]
+        if not options.output_use_model and self.output_file:
+            base = root(self.output_file)
+            names = [f"{base}_{number}" for number in range(len(infos))]
+        suffix = self.suffix or self.product
+        products = [self._folder / f"{name}_{suffix}.fits" for name in names]
+        twice = sorted({path.name for path in products if products.count(path) > 1})
+        if twice:
+            raise InputError(None, f"two images would become {twice[0]}", "different names")
+        if self.save_results:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            sweep(self._folder)
+            for product in (*products, self._folder / SOLUTION_FILE):
+                models.refuse_existing(product, self.runtime.overwrite)
+            inputs = {path.resolve() for path in images.paths}
+            for product in products:
+                if product.resolve() in inputs:
+                    raise InputError(
+                        product, "is an input, which would be replaced", "another --output-dir"
+                    )
+        return products
+
+    # The three parts -----------------------------------------------------------------------------
+
+    def _find(
+        self, images: Images, infos: Sequence[ImageInfo], options: TweakReg
+    ) -> list[FoundStars]:
+        """Find the stars of all images."""
+        files = CatalogFiles.from_mapping(vars(options))
+        given = [member or info.group_id for member, info in zip(images.groups, infos, strict=True)]
+        if options.group_by != "exposure" and images.library is not None:
+            # a library names the exposure of each model where nobody has named a group
+            given = [info.group_id for info in infos]
+        groups = group_ids(
+            [info.observation for info in infos], given, Grouping.from_mapping(vars(options))
+        )
+        catalogs = custom_catalogs(infos, files, images.catalogs, images.folder)
+        folder = self._folder if options.save_catalogs else None
+        template = FindTask(
+            Path(), "", SourceFinding.from_mapping(vars(options)), files, folder=folder,
+            overwrite=self.runtime.overwrite,
+        )  # fmt: skip
+
+        def task(source: Path | JwstDataModel, index: int) -> FindTask:
+            return replace(template, source=source, group=groups[index], catalog=catalogs[index])
+
+        if images.library is not None:
+            found = list(
+                in_turn(
+                    images.library,
+                    lambda model, index: find_in_image(task(model, index)),
+                    modify=False,
+                )
+            )
+        else:
+            tasks = [task(path, index) for index, path in enumerate(images.paths)]
+            found = list(self._each("find stars", find_in_image, tasks))
+        for stars in found:
+            if stars.problem:
+                log.warning("%s: no star: %s", stars.info.name, stars.problem)
+            if stars.catalog is not None and folder is not None:
+                self._note_catalog(stars, files)
+        return found
+
+    def _note_catalog(self, stars: FoundStars, files: CatalogFiles) -> None:
+        path = self._folder / catalog_name(stars.info.name, files.catalog_format)
+        if stars.catalog == path:
+            self.written += [path, path.with_suffix(".asdf")]
+            log.info("saved %s", path)
+
+    def _correct(
+        self, images: Images, solution: Solution, products: Sequence[Path]
+    ) -> AbstractModelLibrary:
+        """Apply the corrections."""
+        options: TweakReg = self.options
+        sip = SipApproximation.from_mapping(vars(options))
+        groups = [row.group_id for row in solution.images]
+        if images.library is None and self.save_results:
+            tasks = [
+                CorrectTask(path, product, row, sip, self.runtime.overwrite)
+                for path, product, row in zip(images.paths, products, solution.images, strict=True)
+            ]
+            for done in self._each("correct images", correct_image, tasks):
+                self.written.append(done.path)
+                log.info("saved %s", done.path)
+            paths, library = list(products), None
+        else:
+            paths, library = list(images.paths), images.library
+        if library is None:
+            library = ModelLibrary.of_files(
+                paths, groups, association=images.association, on_disk=not options.in_memory
+            )
+            if self.save_results:
+                return library
+        correct = partial(_correct_model, rows=solution.images, sip=sip)
+        for index, _ in enumerate(in_turn(library, correct, modify=True)):
+            log.debug("%s corrected", solution.images[index].filename)
+        if self.save_results:
+            self._save_library(library, products)
+        return library
+
+    def _save_library(self, library: AbstractModelLibrary, products: Sequence[Path]) -> None:
+        def save(model: JwstDataModel, index: int) -> Path:
+            return models.save(model, products[index], overwrite=self.runtime.overwrite)
+
+        for path in in_turn(library, save, modify=False):
+            self.written.append(path)
+            log.info("saved %s", path)
+
+    def save_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do nothing: `process` has saved what is to be saved."""
+
+    # What all of them need -----------------------------------------------------------------------
+
+    def _each(
+        self, name: str, function: Callable[[Any], Any], items: Sequence[Any]
+    ) -> Iterator[Any]:
+        """Apply a function to the items, telling how far it is."""
+        progress = self.runtime.progress
+        progress.start(name, len(items))
+        for result in self.runtime.map(function, items):
+            yield result
+            progress.advance()
+        progress.done()
+
+    def _save_reference(self, stars: Any, name: str) -> None:
+        if not self.options.save_abs_catalog:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / saved_name(name)
+        self.written.append(write_reference_catalog(stars, path, overwrite=self.runtime.overwrite))
+        log.info("saved %s", path)
+
+    def _report(self, solution: Solution) -> None:
+        for row in solution.images:
+            say = log.info if row.step_status == "COMPLETE" else log.warning
+            reason = f" ({row.reason})" if row.reason else ""
+            say("%s: %s%s", row.filename, row.status, reason)
+
+
+def solve_starlists(
+    found: Sequence[FoundStars],
+    options: Any,
+    save_reference: Callable[[Any, str], None] = lambda stars, name: None,
+) -> Solution:
+    """Match and solve.
+
+    Parameters
+    ----------
+    found : sequence of FoundStars
+        The stars of each image.
+    options : Solve or TweakReg
+    save_reference : callable
+        Called with the reference catalog (`CatalogStars`) and the name that the user gave it.
+
+    Returns
+    -------
+    Solution
+        One row for each image. If a service does not give the catalog, the images are aligned
+        with one another, and their status is RELATIVE_ONLY.
+
+    Raises
+    ------
+    InputError
+        If the reference catalog is a file that cannot be used.
+    """
+    given = vars(options)
+    lists = [item.stars for item in found]
+    wanted = AbsoluteCatalog.from_mapping(given)
+    abs_matching = AbsMatching.from_mapping(given)
+    reference, unavailable = None, ""
+    try:
+        stars = load_reference(
+            wanted, lists, [item.info.epoch for item in found], 3 * abs_matching.abs_searchrad
+        )
+        if stars is not None:
+            save_reference(stars, wanted.name)
+            reference = reference_stars(stars, [item.info.epoch for item in found])
+    except CatalogUnavailable as error:
+        log.warning("%s", error)
+        unavailable = str(error)
+    fitted = align_starlists(
+        lists,
+        reference,
+        matching=Matching.from_mapping(given),
+        fitting=Fitting.from_mapping(given),
+        solving=Solving.from_mapping(given),
+        abs_matching=abs_matching,
+        abs_fitting=AbsFitting.from_mapping(given),
+    )
+    fits = [
+        _with_problem(fit, item, unavailable)
+        for fit, item in zip(fitted.images, found, strict=True)
+    ]
+    rows = solved(fits, lists, [item.info for item in found])
+    return Solution(tuple(rows), _meta(fitted, options, wanted, reference))
+
+
+def _with_problem(fit: ImageFit, found: FoundStars, unavailable: str) -> ImageFit:
+    """Add to the verdict what the solver could not know."""
+    if fit.aligned and unavailable:
+        return replace(fit, status=ImageStatus.RELATIVE_ONLY, reason=unavailable)
+    if found.failed and not fit.aligned:
+        return replace(fit, status=ImageStatus.FAILED, reason=found.problem)
+    if found.problem and not fit.n_found:
+        reason = f"{fit.reason}; {found.problem}" if fit.reason else found.problem
+        return replace(fit, reason=reason)
+    return fit
+
+
+def _meta(
+    fitted: AstrometricSolution,
+    options: Any,
+    wanted: AbsoluteCatalog,
+    reference: ReferenceStars | None,
+) -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "webbalign": models.describe(options),
+        "reference_group": fitted.reference_group or "",
+        "components": [list(component) for component in fitted.components],
+        "floor_mas": float(fitted.floor * 1e3),
+        "closures": [
+            {
+                "first": closure.first, "second": closure.second, "n": int(closure.n),
+                "dx_mas": float(closure.dx * 1e3), "dy_mas": float(closure.dy * 1e3),
+                "error_mas": float(closure.error * 1e3),
+            }
+            for closure in fitted.closures
+        ],
+    }  # fmt: skip
+    if wanted.name:
+        meta["abs_refcat"] = wanted.name
+        meta["n_catalog"] = 0 if reference is None else len(reference)
+        meta["absolute"] = [
+            {
+                "tied": bool(tie.tied), "reason": tie.reason, "n_matched": int(tie.n_matched),
+                "n_used": int(tie.n_used), "rms_mas": float(tie.rms * 1e3),
+            }
+            for tie in fitted.absolute
+        ]  # fmt: skip
+    return meta
+
+
+def _correct_model(
+    model: JwstDataModel, index: int, rows: Sequence[SolvedImage], sip: SipApproximation
+) -> None:
+    correct_in_place(model, rows[index], sip)
+
+
+def _bare(info: ImageInfo) -> ImageInfo:
+    return replace(info, wcs=None)
+
+
+def _read_bare(path: Path) -> ImageInfo:
+    return _bare(read_info(path))
