@@ -46,10 +46,9 @@ def quoted(field, solution, which):
     )
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_nircam_mosaic(seed):
-    """Issue 3: 2 visits, 4 dithers, 5 detectors; 30 % spurious, 20 % missing sources."""
-    field = sky(seed, pointing=1.0)
+def test_nircam_mosaic():
+    """2 visits, 4 dithers, 5 detectors; 30 % spurious, 20 % missing sources."""
+    field = sky(0, pointing=1.0)
     relative = align_starlists(field.lists)
     assert statuses(relative).count(REFERENCE) == 5
     assert statuses(relative).count(ALIGNED) == 35
@@ -61,13 +60,14 @@ def test_nircam_mosaic(seed):
     assert absolute.absolute[0].tied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group_by", ["exposure", "image"])
 def test_absolute_pulls_and_noise_limit(group_by):
     """The error is that of the true tracks, known without matching; the quoted one is right."""
     geometry = "rscale" if group_by == "image" else "rshift"
     scale = 1e-4 if group_by == "image" else 0.0
     pulls, found, limit = [], [], []
-    for seed in range(8):
+    for seed in range(6):
         field = sky(seed, detectors=2, density=0.02, group_by=group_by, scale=scale)
         solution = align_starlists(
             field.lists,
@@ -345,6 +345,51 @@ def test_absolute_shift_keeps_the_roll_of_the_relative_solution():
     )
     assert set(statuses(absolute)) == {ALIGNED}
     assert abs(absolute.images[held(relative)].roll) < 1e-4
+
+
+def test_aligning_again_changes_nothing():
+    """What is right already is not refused, and moves by less than its error."""
+    field = sky(2, **SMALL)
+    reference = field.reference(0.001)
+    once = align_starlists(field.lists, reference)
+    done = [
+        replace(stars, xy=image.correction.apply(stars.xy))
+        for stars, image in zip(field.lists, once.images, strict=True)
+    ]
+    again = align_starlists(done, reference)
+    assert set(statuses(again)) == {ALIGNED}
+    for image in again.images:
+        assert np.hypot(*image.shift) < 1e-5
+        assert abs(image.roll) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_catalog_of_other_stars_is_never_taken(seed):
+    """Nor is one whose few right stars are drowned in others."""
+    field = sky(seed, **SMALL)
+    other = sky(seed + 100, **{**SMALL, "density": 0.1}).reference(0.001)
+    solution = align_starlists(
+        field.lists, other, abs_matching=AbsMatching(abs_minobj=3, abs_searchrad=10.0)
+    )
+    assert set(statuses(solution)) == {RELATIVE_ONLY}
+
+
+def test_unknown_errors_and_fluxes():
+    field = sky(0, **SMALL, noise=(0.003, 0.003))
+    known = align_starlists(field.lists, field.reference(0.003))
+    field.lists = [
+        replace(stars, sigma=np.full(len(stars), np.nan), flux=np.full(len(stars), np.nan))
+        for stars in field.lists
+    ]
+    catalog = field.reference(0.003)
+    catalog = ReferenceStars(catalog.sky, np.nan, 1.0, np.nan)
+    blind = align_starlists(field.lists, catalog)
+    assert set(statuses(blind)) == {ALIGNED}
+    assert blind.floor == pytest.approx(0.003, rel=0.1)
+    assert rms(field.errors(corrections(blind))) < 1.5
+    every = range(len(field.lists))
+    ratio = quoted(field, blind, every) / quoted(field, known, every)
+    assert 0.8 < np.median(ratio) < 1.25
 
 
 def test_two_lists_of_one_name_are_refused():

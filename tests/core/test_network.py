@@ -119,6 +119,7 @@ def test_wrong_matches_cost_no_more_than_what_they_replace():
     assert np.sqrt(np.mean(np.square(robust))) < 1.15 * np.sqrt(np.mean(np.square(clean)))
 
 
+@pytest.mark.slow
 def test_absolute_pulls_are_normal():
     pulls = []
     for seed in range(8):
@@ -128,6 +129,7 @@ def test_absolute_pulls_are_normal():
     assert 0.9 < np.std(pulls) < 1.1
 
 
+@pytest.mark.slow
 def test_relative_pulls_are_normal():
     pulls = []
     for seed in range(20):

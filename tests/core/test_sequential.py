@@ -38,6 +38,7 @@ def test_all_groups_are_brought_to_the_reference(solving, geometry):
         assert not solution.images[0].shift.any()
 
 
+@pytest.mark.slow
 def test_global_is_better():
     ratio = []
     for seed in range(4):
@@ -51,6 +52,7 @@ def test_global_is_better():
     assert np.mean(ratio) > 1.05
 
 
+@pytest.mark.slow
 def test_quoted_errors_without_expanding_are_right():
     pulls = []
     for seed in range(15):

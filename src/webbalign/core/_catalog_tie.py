@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
+from scipy.spatial import KDTree
 
+from webbalign.core._catalog_stars import CatalogStars, JoinedStars, stars_near
 from webbalign.core._components import Component, observe, reach_of
 from webbalign.core._star_field import StarField
 from webbalign.core.affine import MIN_STARS, supported_geometry
@@ -31,9 +33,11 @@ from webbalign.core.starlists import ReferenceStars
 
 __all__ = ["Refusal", "Tie", "tie_to_catalog"]
 
-# The stars of the images may agree with one another this much worse (ratio, and mas) than without
-# the catalog: errors of a good catalog do not show there.
+# The stars of the images may agree with one another this much worse (ratio, and arcsec) than
+# without the catalog: errors of a good catalog do not show there.
 _WORSE, _WORSE_BY = 1.5, 1e-4
+# The squared distances from the catalog may grow by chance if they were small before.
+_WORSE_FIT = 1.1
 
 
 @dataclass(frozen=True)
@@ -83,55 +87,6 @@ class _How:
     first: bool
 
 
-@dataclass(frozen=True, eq=False)
-class _Catalog:
-    """The reference stars near the field, in its plane.
-
-    `xy` holds the mean over the images of a component, `motion` what is added for each image, if
-    the epochs differ.
-    """
-
-    index: NDArray[np.intp]
-    xy: NDArray[np.float64]
-    motion: NDArray[np.float64] | None
-    sigma: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    flux: NDArray[np.float64]
-
-
-class _Joined:
-    """Stars of a component as the catalog is compared with them: tracks first, then the rest."""
-
-    def __init__(self, field: StarField, component: Component) -> None:
-        self.field = field
-        self.component = component
-        n_tracks = len(component.solution.stars)
-        mine = np.isin(field.group, component.groups) & (field.weight > 0)
-        mine[component.rows] = False
-        self.single = np.flatnonzero(mine)
-        self.rows = np.concatenate([component.rows, self.single])
-        self.track = np.concatenate(
-            [component.track, n_tracks + np.arange(len(self.single), dtype=np.intp)]
-        )
-        self.count = n_tracks + len(self.single)
-        # of a star all of whose measurements disagree there is no position
-        self.flux = _mean(self.track, field.flux[self.rows], self.count)
-        weight = 1.0 / np.maximum(np.nan_to_num(field.sigma[self.rows]) ** 2, 1e-8)
-        total = np.bincount(self.track, weight, self.count)
-        self.sigma = np.hypot(1.0 / np.sqrt(total), component.solution.floor)
-
-    def positions(self, solution: NetworkSolution) -> NDArray[np.float64]:
-        """Positions (count, 2) by a solution of the component or of the component and catalog."""
-        ways = self.field.to_field
-        for number, g in enumerate(self.component.groups):
-            ways[g] = solution.way(number)
-        xy = np.full((self.count, 2), np.nan)
-        n_tracks = len(self.component.solution.stars)
-        xy[:n_tracks] = solution.stars[:n_tracks]
-        xy[n_tracks:] = self.field.positions(ways)[self.single]
-        return xy
-
-
 def tie_to_catalog(
     field: StarField,
     component: Component,
@@ -159,10 +114,10 @@ def tie_to_catalog(
         Move the whole only: the catalog takes no part in the fit of the groups.
     """
     matching = options.matching()
-    catalog = _catalog_near(field, component, reference, 4.0 * matching.searchrad + 60.0)
+    catalog = stars_near(field, component, reference, 4.0 * matching.searchrad + 60.0)
     if not len(catalog.index):
         return Refusal(f"{reference.name} has no star in the field")
-    joined = _Joined(field, component)
+    joined = JoinedStars(field, component)
     stars = joined.positions(component.solution)
     pixel = field.pixel_scale(component.groups)
     offset = _offset(joined, stars, catalog, matching, pixel, reference.name)
@@ -171,7 +126,7 @@ def tie_to_catalog(
     start = _sky_move(offset, abs_fitting.abs_fitgeometry)
     moved = offset.apply(stars)
     reach = min(matching.tolerance, max(6.0 * offset.sigma, 0.1 * pixel))
-    found: Tie | Refusal = Refusal("")
+    latest = component.solution
     # the second time the stars are matched within what the first one found
     for first in (True, False):
         pairs = match(moved, catalog.xy, tolerance=reach, sigma_image=joined.sigma)
@@ -182,8 +137,8 @@ def tie_to_catalog(
                 len(pairs),
             )
         how = _How(fitting, abs_fitting, rigid, first)
-        found = _solve(joined, catalog, (pairs.i, pairs.j), start, how)
-        solution = found.component.solution
+        found = _solve(joined, catalog, (pairs.i, pairs.j), (latest, start), how)
+        solution = latest = found.component.solution
         start = solution.sky
         moved = joined.positions(solution)
         errors = np.hypot(solution.floor, np.hypot(catalog.sigma, solution.fixed_floor))
@@ -192,43 +147,10 @@ def tie_to_catalog(
     return _judged(found, component, (stars, moved), catalog, reach, matching, reference.name)
 
 
-def _catalog_near(
-    field: StarField, component: Component, reference: ReferenceStars, margin: float
-) -> _Catalog:
-    """Catalog stars in the box of a component, at the mean of its images' epochs."""
-    ways = component.ways(field)
-    corners = np.concatenate([field.outlines(ways)[g] for g in component.groups])
-    low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
-    images = [k for g in component.groups for k in field.groups[g].lists]
-    with np.errstate(invalid="ignore"):
-        xy = field.plane.from_sky(reference.sky_at(field.came[images[0]]))
-    index = np.flatnonzero(((xy >= low) & (xy <= high)).all(axis=1) & (reference.weight > 0))
-    motion = None
-    xy = xy[index]
-    if reference.sky.ndim == 3:
-        at = np.zeros((len(field.lists), len(index), 2))
-        for k in images:
-            at[k] = field.plane.from_sky(reference.sky_at(field.came[k])[index])
-        xy = at[images].mean(axis=0)
-        motion = at - xy
-    weight = reference.weight[index]
-    flux = 10.0 ** (-0.4 * reference.magnitude[index])
-    weight = weight / weight.mean() if len(weight) else weight
-    return _Catalog(index, xy, motion, reference.sigma[index], weight, flux)
-
-
-def _mean(number: NDArray[np.intp], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Mean of the known values of each number, shape (count,); NaN without one."""
-    known = np.isfinite(values)
-    n = np.bincount(number[known], minlength=count)
-    total = np.bincount(number[known], values[known], count)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
-
-
 def _offset(
-    joined: _Joined,
+    joined: JoinedStars,
     stars: NDArray[np.float64],
-    catalog: _Catalog,
+    catalog: CatalogStars,
     options: Matching,
     pixel_scale: float,
     name: str,
@@ -242,7 +164,7 @@ def _offset(
         few = min(len(images.z), len(others.z))
         return Refusal(f"too few stars ({few}) to find the offset from {name}", few)
     if not offset.status.usable:
-        return Refusal(f"no significant offset from the catalog within {offset.searchrad:g} arcsec")
+        return Refusal(f"no significant offset from {name} within {offset.searchrad:g} arcsec")
     if not len(pairs):
         return Refusal(f"no star agrees with {name} at the offset given")
     return offset
@@ -263,34 +185,23 @@ def _sky_move(offset: Offset, geometry: str) -> NDArray[np.float64]:
 
 
 def _solve(
-    joined: _Joined,
-    catalog: _Catalog,
+    joined: JoinedStars,
+    catalog: CatalogStars,
     pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
-    start: NDArray[np.float64],
+    start: tuple[NetworkSolution, NDArray[np.float64]],
     how: _How,
 ) -> Tie:
     """Relative measurements and catalog in one least squares."""
-    fitting, abs_fitting, rigid = how.fitting, how.abs_fitting, how.rigid
+    fitting, abs_fitting = how.fitting, how.abs_fitting
     field, component = joined.field, joined.component
     number, star = pairs
-    n_tracks = len(component.solution.stars)
-    of_number = np.full(joined.count, -1, np.intp)
-    of_number[number] = star
-    # of the stars seen once only those in the catalog take part
-    keep = (joined.track < n_tracks) | (of_number[joined.track] >= 0)
-    rows, track = joined.rows[keep], joined.track[keep]
-    motion = None
-    if catalog.motion is not None:
-        mine = of_number[track]
-        motion = np.where(
-            (mine >= 0)[:, None], catalog.motion[field.image[rows], np.maximum(mine, 0)], 0.0
-        )
+    rows, track, motion = _with_catalog(joined, catalog, pairs)
     fixed = FixedStars(number, catalog.xy[star], catalog.sigma[star], catalog.weight[star])
     span = catalog.xy[star]
     radius = float(np.hypot(*(span - span.mean(axis=0)).T).max()) if len(span) else 1.0
     move = supported_geometry(span, abs_fitting.abs_fitgeometry, max(radius, 1.0)) or "shift"
     frames = [
-        _started(frame, component.solution.correction_matrix(k), rigid)
+        _started(frame, start[0].correction_matrix(k), how.rigid)
         for k, frame in enumerate(component.solution.frames)
     ]
     seen = observe(field, component.groups, rows, track, motion)
@@ -301,22 +212,21 @@ def _solve(
         joined.count,
         fixed=fixed,
         move=move,
-        move_start=start,
+        move_start=start[1],
         nclip=max(fitting.nclip, abs_fitting.abs_nclip),
         sigma=fitting.sigma if fitting.nclip else np.inf,
         fixed_sigma=abs_fitting.abs_sigma if abs_fitting.abs_nclip else np.inf,
         rough=how.first,
         near=not how.first,
     )
-    if rigid:
+    if how.rigid:
         # what is known of the groups among themselves is as before
-        frames = [
-            replace(frame, start=started.start)
-            for frame, started in zip(component.solution.frames, frames, strict=True)
-        ]
         covariance = block_diag(component.solution.covariance, solution.covariance)
         solution = evaluate_network(
-            frames,
+            [
+                replace(frame, geometry=old.geometry)
+                for frame, old in zip(frames, component.solution.frames, strict=True)
+            ],
             seen,
             field.plane,
             joined.count,
@@ -332,23 +242,37 @@ def _solve(
     return Tie(tied, catalog.index[star], number, move, rms)
 
 
+def _with_catalog(
+    joined: JoinedStars, catalog: CatalogStars, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64] | None]:
+    """Measurements, their stars and motions: of the stars seen once only those in the catalog."""
+    of_number = np.full(joined.count, -1, np.intp)
+    of_number[pairs[0]] = pairs[1]
+    n_tracks = len(joined.component.solution.stars)
+    keep = (joined.track < n_tracks) | (of_number[joined.track] >= 0)
+    rows, track = joined.rows[keep], joined.track[keep]
+    if catalog.motion is None:
+        return rows, track, None
+    mine = of_number[track]
+    moves = catalog.motion[joined.field.image[rows], np.maximum(mine, 0)]
+    return rows, track, np.where((mine >= 0)[:, None], moves, 0.0)
+
+
 def _started(frame: GroupFrame, start: NDArray[np.float64], rigid: bool) -> GroupFrame:
     """Begin where the relative solution ended; if `rigid`, stay there."""
     return replace(frame, start=start, geometry=None if rigid else frame.geometry)
 
 
 def _judged(
-    tie: Tie | Refusal,
+    tie: Tie,
     before: Component,
     stars: tuple[NDArray[np.float64], NDArray[np.float64]],
-    catalog: _Catalog,
+    catalog: CatalogStars,
     reach: float,
     options: Matching,
     name: str,
 ) -> Tie | Refusal:
     """Refuse a tie with too little support, or that made anything worse."""
-    if isinstance(tie, Refusal):
-        return tie
     solution = tie.component.solution
     if tie.n_used < max(options.minobj, MIN_STARS[tie.geometry]):
         return Refusal(
@@ -358,12 +282,8 @@ def _judged(
         )
     if not solution.converged or not np.isfinite(np.diag(solution.covariance)[-1]):
         return Refusal(f"the fit to {name} did not converge", len(tie.star))
-    n_before, n_after = (len(match(xy, catalog.xy, tolerance=reach)) for xy in stars)
-    if n_after < n_before:
-        return Refusal(
-            f"{n_after} stars agree with {name} after the fit, {n_before} did before it",
-            len(tie.star),
-        )
+    if _is_worse(*stars, catalog.xy, reach):
+        return Refusal(f"the stars agree worse with {name} after the fit", len(tie.star))
     alone, joint = _scatter(before.solution, None), _scatter(solution, before)
     if joint > _WORSE * alone + _WORSE_BY:
         return Refusal(
@@ -372,6 +292,25 @@ def _judged(
             len(tie.star),
         )
     return tie
+
+
+def _is_worse(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    catalog: NDArray[np.float64],
+    reach: float,
+) -> bool:
+    """Whether catalog stars are farther from the images' stars after the fit than before it.
+
+    Compared are squared distances, cut at `reach`, of all that are within it before or after.
+    """
+    distance = [
+        KDTree(xy[np.isfinite(xy).all(axis=1)]).query(catalog, distance_upper_bound=reach)[0]
+        for xy in (before, after)
+    ]
+    near = np.minimum(*distance) < reach
+    was, is_ = (float(np.sum(np.minimum(d[near], reach) ** 2)) for d in distance)
+    return is_ > _WORSE_FIT * was
 
 
 def _scatter(solution: NetworkSolution, before: Component | None) -> float:

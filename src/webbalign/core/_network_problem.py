@@ -1,132 +1,19 @@
-"""The normal equations of a network of star positions, the stars themselves eliminated."""
+"""A network of star positions: where the stars are, and how that depends on the unknowns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from webbalign.core._network_maps import generators, sky_generators, stepped
-from webbalign.core._robust_tracks import Repeats
+from webbalign.core._network_parts import GroupFrame, Link, Observations, State
 from webbalign.core.planes import ARCSEC, TangentPlane
 
-__all__ = ["FixedStars", "GroupFrame", "Link", "Observations", "Problem", "State"]
-
-
-@dataclass(frozen=True, eq=False)
-class GroupFrame:
-    """What is corrected as one: the images of a group.
-
-    Attributes
-    ----------
-    name : str
-    plane : TangentPlane
-        In which the correction acts.
-    geometry : str or None
-        ``shift``, ``rshift``, ``rscale``, ``general``; None: is not corrected (it holds the
-        others in place).
-    centre : ndarray, shape (2,)
-        Middle of the field, arcsec in the plane.
-    radius : float
-        Of the field about it, arcsec.
-    start : ndarray, shape (3, 3)
-        First guess of the correction, on (x, y, 1) in radians.
-    """
-
-    name: str
-    plane: TangentPlane
-    geometry: str | None
-    centre: NDArray[np.float64]
-    radius: float
-    start: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
-
-
-@dataclass(frozen=True, eq=False)
-class Observations:
-    """Stars measured in images; all arrays have one item (or row) for each measurement.
-
-    Attributes
-    ----------
-    group : ndarray of int, shape (n,)
-        Index of the group.
-    track : ndarray of int, shape (n,)
-        Number of the star.
-    xy : ndarray, shape (n, 2)
-        In the plane of the group, uncorrected, arcsec.
-    sigma : ndarray, shape (n,)
-        Error of one axis, arcsec; NaN: unknown.
-    weight : ndarray, shape (n,)
-        Divides the variance.
-    motion : ndarray, shape (n, 2)
-        Where the star was in that image less where it is at the common epoch, arcsec, in the
-        field's plane.
-    """
-
-    group: NDArray[np.intp]
-    track: NDArray[np.intp]
-    xy: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    motion: NDArray[np.float64]
-
-    def take(self, rows: NDArray[np.intp]) -> Observations:
-        """Return the measurements with these indices."""
-        group, track = self.group[rows], self.track[rows]
-        sigma, weight = self.sigma[rows], self.weight[rows]
-        return Observations(group, track, self.xy[rows], sigma, weight, self.motion[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class FixedStars:
-    """Stars of the reference catalog, at the common epoch.
-
-    Attributes
-    ----------
-    track : ndarray of int, shape (m,)
-    xy : ndarray, shape (m, 2)
-        In the field's plane, arcsec.
-    sigma, weight : ndarray, shape (m,)
-        As in `Observations`.
-    """
-
-    track: NDArray[np.intp]
-    xy: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    weight: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Link:
-    """One point of the sky found in two groups, for instance by correlation of their images.
-
-    Attributes
-    ----------
-    first, second : int
-        Indices of the groups.
-    xy_first, xy_second : ndarray, shape (2,)
-        Where the point lies in the planes of the two, uncorrected, arcsec.
-    cov : ndarray, shape (2, 2)
-        Covariance of the difference, arcsec squared, in the field's plane.
-    """
-
-    first: int
-    second: int
-    xy_first: NDArray[np.float64]
-    xy_second: NDArray[np.float64]
-    cov: NDArray[np.float64]
-
-
-@dataclass
-class State:
-    """The corrections as they stand: (3, 3) for each group, and the move of the whole sky."""
-
-    groups: NDArray[np.float64]
-    sky: NDArray[np.float64]
+__all__ = ["Problem"]
 
 
 class Problem:
@@ -283,77 +170,3 @@ def _vectors(xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vectors (n, 3) of points (n, 2) or (2,) in arcsec."""
     xy = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     return np.concatenate([xy * ARCSEC, np.ones((len(xy), 1))], axis=1)
-
-
-def normal_equations(
-    problem: Problem,
-    derivatives: list[NDArray[np.float64]],
-    residual: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    stars: Repeats,
-    more_weight: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Form normal matrix and right-hand side after the stars' positions are eliminated.
-
-    Parameters
-    ----------
-    problem : Problem
-    derivatives : list of ndarray
-        Those of the problem.
-    residual : ndarray, shape (n, 2)
-        Mean position of the star less position of the measurement.
-    weight : ndarray, shape (n,)
-    stars : Repeats
-        Of these measurements.
-    more_weight : ndarray, shape (n_stars,)
-        Weight of the measurements of each star that do not depend on any unknown.
-
-    Returns
-    -------
-    normal : ndarray, shape (unknowns, unknowns)
-    right : ndarray, shape (unknowns,)
-
-    Notes
-    -----
-    Each star's block of the normal matrix is the sum of its weights: the Schur complement is the
-    matrix less the sum over stars of the products of weighted mean derivatives.
-    """
-    n, size = len(weight), problem.n_columns
-    normal = np.zeros((size, size))
-    for rows, columns, block in zip(problem.rows, problem.unknowns_of, derivatives, strict=True):
-        if not block.size:
-            continue
-        flat = (block * np.sqrt(weight[rows])[:, None, None]).reshape(-1, len(columns))
-        normal[np.ix_(columns, columns)] += flat.T @ flat
-    total = stars.total(weight) + more_weight
-    scaled = weight / np.sqrt(np.where(total > 0, total, 1.0))[stars.track]
-    incidence = sparse.csr_array((scaled, stars.track, np.arange(n + 1)), shape=(n, stars.count))
-    sums = incidence.T.tocsr()
-    index, start = problem.pattern
-    for axis in range(2):
-        data = np.concatenate([block[:, axis].ravel() for block in derivatives])
-        normal -= _gram(sums @ sparse.csr_array((data, index, start), shape=(n, size)))
-    return normal, right_hand_side(problem, derivatives, residual, weight)
-
-
-def right_hand_side(
-    problem: Problem,
-    derivatives: list[NDArray[np.float64]],
-    residual: NDArray[np.float64],
-    weight: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the right-hand side (unknowns,) alone, with the arguments of `normal_equations`."""
-    right = np.zeros(problem.n_columns)
-    for rows, columns, block in zip(problem.rows, problem.unknowns_of, derivatives, strict=True):
-        weighted = (weight[rows, None] * residual[rows]).ravel()
-        right[columns] += weighted @ block.reshape(len(weighted), len(columns))
-    return right
-
-
-def _gram(matrix: sparse.csr_array) -> NDArray[np.float64]:
-    """Return matrix.T @ matrix, dense."""
-    # products of sparse matrices take some 50 times longer for each number
-    if matrix.nnz > 0.03 * np.prod(matrix.shape) and np.prod(matrix.shape) < 5e7:
-        dense = matrix.toarray()
-        return dense.T @ dense
-    return (matrix.T @ matrix).toarray()

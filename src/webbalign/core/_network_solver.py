@@ -6,15 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from webbalign.core._network_problem import (
-    FixedStars,
-    Problem,
-    State,
-    normal_equations,
-    right_hand_side,
-)
+from webbalign.core._network_equations import Equations, normal_equations, right_hand_side
+from webbalign.core._network_parts import FixedStars, State
+from webbalign.core._network_problem import Problem
 from webbalign.core._robust_tracks import (
     MEDIAN_CHI2,
     SMALLEST,
@@ -33,6 +28,8 @@ _COARSE = 1e-4
 _FINE = 1e-11
 # largest step, in arcsec, after which the derivatives have to be made anew
 _STALE = 1e-2
+# variance, arcsec squared, of measurements of unknown error that are too few to tell it
+_UNKNOWN = 1e-4
 # fewer degrees of freedom than this say nothing about the floor
 _FREEDOM = 10
 
@@ -83,7 +80,9 @@ class Solver:
         self.active = self.valid & (self.repeats.members(self.valid)[self.repeats.track] > 1)
         self.links = problem.links
         self.link_weight = np.ones(len(problem.links))
-        self.floor = self.fixed_floor = 0.0
+        # where nothing is stated, and too few measurements to tell
+        self.floor = 0.0 if self.stated[self.is_image].all() else _UNKNOWN
+        self.fixed_floor = 0.0 if self.stated[~self.is_image].all() else _UNKNOWN
         self.n_iter = 0
         self._slopes: Slopes | None = None
         self._moved = np.inf
@@ -185,11 +184,11 @@ class Solver:
             Its largest component, arcsec.
         """
         matrix, right, _ = self.normal(weight, fresh=self._moved > _STALE)
-        step = self._take(_Equations(matrix, self.moving()), right)
+        step = self._take(Equations(matrix, self.moving()), right)
         size = float(right @ step) / max(int(self.moving().sum()), 1)
         return size, float(np.abs(step).max(initial=0.0))
 
-    def _take(self, equations: _Equations, right: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _take(self, equations: Equations, right: NDArray[np.float64]) -> NDArray[np.float64]:
         step = equations.solve(right)
         self.state = self.problem.stepped(self.state, step)
         self._moved = float(np.abs(step).max(initial=0.0))
@@ -243,7 +242,7 @@ class Solver:
         """Converge to the last digit, with the floor and the derivatives as they are by now."""
         weight = self.active / self.variance()
         matrix, right, slopes = self.normal(weight)
-        equations = _Equations(matrix, self.moving())
+        equations = Equations(matrix, self.moving())
         n = self.n_image
         for _ in range(20):
             step = self._take(equations, right)
@@ -326,34 +325,3 @@ def _floor(
         return floor_for(lambda more: np.median(ratio / (variance + more)) - MEDIAN_CHI2, variance)
     expected = chi2_expected(2.0 * float(freedom.sum()) - unknowns, variance)
     return floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
-
-
-class _Equations:
-    """Symmetric equations for some of the unknowns, factorised once.
-
-    Directions that nothing fixes, and unknowns that do not move, get no step.
-    """
-
-    def __init__(self, matrix: NDArray[np.float64], moving: NDArray[np.bool_]) -> None:
-        self._moving = moving
-        part = matrix[np.ix_(moving, moving)]
-        scale = np.sqrt(np.diag(part))
-        self._scale = np.where(scale > 0, scale, 1.0)
-        scaled = part / np.outer(self._scale, self._scale)
-        self._inverse: NDArray[np.float64] | None = None
-        try:
-            self._factor = cho_factor(scaled + 1e-14 * np.eye(len(part))) if len(part) else None
-        except LinAlgError:
-            values, vectors = np.linalg.eigh(scaled)
-            good = values > 1e-10 * values[-1]
-            self._inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T
-
-    def solve(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the step of all unknowns."""
-        step = np.zeros(len(right))
-        part = right[self._moving] / self._scale
-        if self._inverse is not None:
-            step[self._moving] = self._inverse @ part / self._scale
-        elif self._factor is not None:
-            step[self._moving] = cho_solve(self._factor, part) / self._scale
-        return step
