@@ -1,0 +1,173 @@
+"""What looks like a star and is none: rims of saturated stars, diffraction spikes, cosmic rays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from scipy.ndimage import binary_dilation, center_of_mass, find_objects, label
+from scipy.spatial import cKDTree
+
+from webbalign.core._detection import Frame
+
+__all__ = ["BurntStars", "burnt_stars", "duplicates", "in_halo", "on_burnt"]
+
+EIGHT = np.ones((3, 3), dtype=bool)
+# A PSF's secondary maxima are fainter than this times (FWHM / distance)^2, in relation to its flux;
+# the largest found in simulated PSFs are 0.3 between 1.5 and 2.5 FWHM, 0.15 beyond.
+HALO = 0.3
+INNER = 10.0  # FWHM; there the maxima can be as round as stars
+# Of the telescope's spikes, seen in the frame of the detectors: six from the edges of the segments,
+# two from the upper strut; the instruments are within some degrees of it.
+SPIKES = np.deg2rad([0, 30, 90, 150, 180, 210, 270, 330])
+SPIKE_WIDTH = np.deg2rad(8)
+RIM = 2.0  # FWHM from the lost core to where a star may stand on its own
+
+
+@dataclass(frozen=True)
+class BurntStars:
+    """Stars whose cores are saturated; arrays (n,), 0-based px.
+
+    Attributes
+    ----------
+    x, y, radius : ndarray
+        Of the lost core.
+    peak : ndarray
+        What the core's brightest pixel would be, from the light at its rim; a rough number.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    peak: np.ndarray
+
+
+def burnt_stars(
+    frame: Frame, saturated: np.ndarray | None, threshold: float, fwhm: float
+) -> BurntStars:
+    """Find the cores that saturation has taken: bad pixels with a bright rim, in calibrated files.
+
+    Parameters
+    ----------
+    frame : Frame
+    saturated : ndarray (ny, nx) of bool or None
+        Pixels flagged as saturated. Without it, four bad pixels in a square make a core.
+    threshold : float
+        Least level of the rim above the sky.
+    fwhm : float
+        px.
+    """
+    bad = ~frame.good[frame.margin : -frame.margin, frame.margin : -frame.margin]
+    seeds = _blocks(bad) if saturated is None else bad & (saturated | _blocks(bad))
+    if not seeds.any():
+        return BurntStars(*np.zeros((4, 0)))
+    labels, _ = label(bad, EIGHT)
+    wanted = np.unique(labels[seeds])
+    boxes = find_objects(labels)
+    image = frame.image[frame.margin : -frame.margin, frame.margin : -frame.margin]
+    stars = [_burnt_star(image, bad, labels, int(i), boxes[i - 1], fwhm) for i in wanted]
+    kept = [star for star in stars if star[0] > threshold]
+    return BurntStars(*np.array([star[1:] for star in kept]).reshape(-1, 4).T)
+
+
+def _blocks(bad: np.ndarray) -> np.ndarray:
+    """Bad pixels with which three others make a square."""
+    pairs = bad[1:] & bad[:-1]
+    blocks = np.zeros(bad.shape, dtype=bool)
+    blocks[:-1, :-1] = pairs[:, 1:] & pairs[:, :-1]
+    return blocks
+
+
+def _burnt_star(
+    image: np.ndarray,
+    bad: np.ndarray,
+    labels: np.ndarray,
+    index: int,
+    box: tuple[slice, slice],
+    fwhm: float,
+) -> tuple[float, float, float, float, float]:
+    """Return the level of the rim, and x, y, radius and peak of the star inside."""
+    y0, x0 = max(box[0].start - 1, 0), max(box[1].start - 1, 0)
+    part = np.s_[y0 : box[0].stop + 1, x0 : box[1].stop + 1]
+    core = labels[part] == index
+    rim = binary_dilation(core, EIGHT) & ~bad[part]
+    if not rim.any():
+        return -np.inf, 0.0, 0.0, 0.0, 0.0
+    level = float(np.median(image[part][rim]))
+    y, x = center_of_mass(core)
+    radius = np.sqrt(core.sum() / np.pi)
+    return level, x + x0, y + y0, radius, level / _profile((radius + 0.5) / fwhm)
+
+
+def _profile(distance: float) -> float:
+    """Brightness relative to the peak at a distance in FWHM: a Gaussian core, then a power law."""
+    return float(max(np.exp(-2.77 * distance**2), 0.02 * (1.6 / max(distance, 1.6)) ** 3))
+
+
+def on_burnt(x: np.ndarray, y: np.ndarray, burnt: BurntStars, fwhm: float) -> np.ndarray:
+    """Tell which positions (n,) are on the rim of a saturated star: ndarray (n,) of bool."""
+    on = np.zeros(len(x), dtype=bool)
+    for bx, by, radius in zip(burnt.x, burnt.y, burnt.radius, strict=True):
+        on |= np.hypot(x - bx, y - by) < radius + RIM * fwhm
+    return on
+
+
+def in_halo(
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    suspect: np.ndarray,
+    fwhm: float,
+    bright: np.ndarray | None = None,
+) -> np.ndarray:
+    """Tell which sources may be parts of the image of a brighter one.
+
+    Parameters
+    ----------
+    x, y, flux : ndarray (n,)
+        Sources; fluxes (or peaks) of one kind.
+    suspect : ndarray (n,) of bool
+        Sources that do not look like a star. Beyond the inner region only these are refused, and
+        those in the directions of the spikes.
+    fwhm : float
+        px.
+    bright : ndarray (m, 3), optional
+        Further bright stars: x, y, flux.
+
+    Returns
+    -------
+    ndarray (n,) of bool
+    """
+    centres = np.stack([x, y, flux], axis=1)
+    if bright is not None:
+        centres = np.concatenate([centres, bright])
+    refused = np.zeros(len(x), dtype=bool)
+    if not (flux > 0).any():
+        return refused
+    faintest = flux[flux > 0].min()
+    centres = centres[centres[:, 2] > faintest / HALO]
+    reach = np.sqrt(centres[:, 2] * HALO / faintest) * fwhm
+    near = cKDTree(np.stack([x, y], axis=1)).query_ball_point(centres[:, :2], reach)
+    source = np.fromiter(chain.from_iterable(near), dtype=int)
+    centre = np.repeat(np.arange(len(centres)), [len(group) for group in near])
+    dx, dy = (x[source] - centres[centre, 0]) / fwhm, (y[source] - centres[centre, 1]) / fwhm
+    distance2 = dx**2 + dy**2
+    halo = flux[source] < centres[centre, 2] * HALO / np.maximum(distance2, 1.0)
+    halo &= (distance2 > 0) & (suspect[source] | (distance2 < INNER**2) | _on_spike(dx, dy))
+    refused[source[halo]] = True
+    return refused
+
+
+def _on_spike(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    apart = np.arctan2(dy, dx)[:, None] - SPIKES
+    on: np.ndarray = (np.abs((apart + np.pi) % (2 * np.pi) - np.pi) < SPIKE_WIDTH).any(axis=1)
+    return on
+
+
+def duplicates(x: np.ndarray, y: np.ndarray, flux: np.ndarray, separation: float) -> np.ndarray:
+    """Mark the fainter of any two sources closer than `separation` (px): ndarray (n,) of bool."""
+    pairs = cKDTree(np.stack([x, y], axis=1)).query_pairs(separation, output_type="ndarray")
+    marked = np.zeros(len(x), dtype=bool)
+    marked[np.where(flux[pairs[:, 0]] < flux[pairs[:, 1]], pairs[:, 0], pairs[:, 1])] = True
+    return marked
