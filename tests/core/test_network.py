@@ -259,6 +259,27 @@ def test_a_group_without_stars_in_common_is_left_alone():
     assert np.isfinite(found[0].cov).all()
 
 
+def test_a_hinge_is_not_fixed_and_the_rest_is():
+    """A group that has one star in common with the others may turn about it."""
+    plane, centre = ABOUT, np.zeros(2)
+    frames = [GroupFrame("a", plane, None, centre, 50.0)]
+    frames += [GroupFrame(name, plane, "rshift", centre, 50.0) for name in "bc"]
+    rng = np.random.default_rng(0)
+    stars = rng.uniform(-40, 40, (20, 2))
+    # b has all stars of a, c has one of them twice (two images of one group)
+    group = np.concatenate([np.zeros(20, int), np.ones(20, int), [2, 2]])
+    track = np.concatenate([np.arange(20), np.arange(20), [7, 7]])
+    sigma = np.full(42, 0.001)
+    xy = stars[track] + rng.normal(0, 0.001, (42, 2))
+    xy[41] = xy[40]
+    seen = Observations(group, track, xy, sigma, np.ones(42), np.zeros((42, 2)))
+    solution = solve_network(frames, seen, plane, 20, nclip=0)
+    assert np.isfinite(solution.covariance[:3, :3]).all()
+    assert np.isnan(solution.covariance[3:, 3:]).any()
+    assert np.abs(solution.correction(1, plane, centre).shift).max() < 0.002
+    assert np.isnan(solution.correction(2, plane, centre).errors_at(stars)).any()
+
+
 def test_closures_are_as_large_as_their_errors():
     pulls = []
     for seed in range(8):

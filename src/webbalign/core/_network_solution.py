@@ -18,6 +18,8 @@ __all__ = ["Closure", "NetworkSolution", "gathered"]
 
 # with more degrees of freedom than this the residuals tell the errors better than their statement
 _FREEDOM = 30
+# eigenvalues of the normal matrix, scaled to a unit diagonal, below which nothing is fixed
+_SINGULAR = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,7 @@ class NetworkSolution:
     plane : TangentPlane
         Of the field.
     covariance : ndarray, shape (k, k)
-        Of the unknowns; NaN in rows of groups that were left out, and in all if nothing fixes
-        the solution.
+        Of the unknowns; NaN for those that nothing fixes, and for groups that were left out.
     positions : ndarray, shape (n, 2)
         Corrected positions of the measurements in the field's plane at the common epoch, arcsec.
     stars : ndarray, shape (n_tracks, 2)
@@ -264,16 +265,19 @@ class _Quality:
 
 
 def _covariance(solver: Solver, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Covariance (k, k) of the unknowns; NaN where there is none."""
-    moving = solver.moving()
+    """Covariance (k, k) of the unknowns; NaN for those that nothing fixes."""
+    moving = np.flatnonzero(solver.moving())
     covariance = np.full(matrix.shape, np.nan)
     part = matrix[np.ix_(moving, moving)]
-    scale = np.sqrt(np.diag(part))
-    if (scale <= 0).any():
+    scale = np.sqrt(np.maximum(np.diag(part), 0.0))
+    fixed = scale > 0
+    moving, scale = moving[fixed], scale[fixed]
+    if not len(moving):
         return covariance
-    scaled = part / np.outer(scale, scale)
-    values, vectors = np.linalg.eigh(scaled)
-    if len(values) and values[0] <= 1e-10:
-        return covariance
-    covariance[np.ix_(moving, moving)] = (vectors / values) @ vectors.T / np.outer(scale, scale)
+    values, vectors = np.linalg.eigh(part[np.ix_(fixed, fixed)] / np.outer(scale, scale))
+    good = values > _SINGULAR
+    inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T
+    free = np.sum(vectors[:, ~good] ** 2, axis=1) > _SINGULAR
+    inverse[free] = inverse[:, free] = np.nan
+    covariance[np.ix_(moving, moving)] = inverse / np.outer(scale, scale)
     return covariance

@@ -8,16 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core._network_equations import Equations, normal_equations, right_hand_side
+from webbalign.core._network_floors import found_floors
 from webbalign.core._network_parts import FixedStars, State
 from webbalign.core._network_problem import Problem
-from webbalign.core._robust_tracks import (
-    MEDIAN_CHI2,
-    SMALLEST,
-    Repeats,
-    chi2_expected,
-    floor_for,
-    huber_weights,
-)
+from webbalign.core._robust_tracks import SMALLEST, Repeats, huber_weights
 from webbalign.core.affine import MIN_STARS
 
 __all__ = ["Slopes", "Solver"]
@@ -30,8 +24,6 @@ _FINE = 1e-11
 _STALE = 1e-2
 # variance, arcsec squared, of measurements of unknown error that are too few to tell it
 _UNKNOWN = 1e-4
-# fewer degrees of freedom than this say nothing about the floor
-_FREEDOM = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,38 +250,14 @@ class Solver:
         self, positions: NDArray[np.float64], weight: NDArray[np.float64], *, median: bool
     ) -> NDArray[np.float64]:
         """Set the floors; return the distances (n + m,) from the stars' means in their errors."""
-        self._set_floors(positions, weight, median=median)
+        floors = found_floors(self, positions, weight, median=median)
+        self.floor, self.fixed_floor = floors
         variance = self.variance()
         mean, total = self.repeats.means(positions, weight)
         apart = positions - mean[self.repeats.track]
         lever = weight / np.where(total > 0, total, 1.0)[self.repeats.track]
         free = variance * np.maximum(1.0 - lever, 1e-3)
         return np.sqrt(np.sum(apart**2, axis=1) / free)
-
-    def _set_floors(
-        self, positions: NDArray[np.float64], weight: NDArray[np.float64], *, median: bool
-    ) -> None:
-        """Find what has to be added to the variances of images' stars, and of the catalog's."""
-        n = self.n_image
-        seen = self.image_repeats
-        mean, total = seen.means(positions[:n], weight[:n])
-        active = self.active[:n] & (seen.members(self.active[:n])[seen.track] > 1)
-        rows = np.flatnonzero(active)
-        apart = positions[rows] - mean[seen.track[rows]]
-        share = weight[rows] / total[seen.track[rows]]
-        unknowns = self.problem.n_groups_columns
-        freedom = 1.0 - share
-        if freedom.sum() * 2 - unknowns >= _FREEDOM:
-            squared = np.sum(apart**2, axis=1) * self.weight[rows]
-            self.floor = _floor(squared, self.stated[rows], freedom, unknowns, median)
-        own = np.arange(n, len(self.weight))
-        own = own[self.active[own] & (total[self.repeats.track[own]] > 0)]
-        unknowns = len(self.problem.sky_directions)
-        if 2 * len(own) - unknowns >= _FREEDOM:
-            track = self.repeats.track[own]
-            squared = np.sum((positions[own] - mean[track]) ** 2, axis=1)
-            variance = self.stated[own] / self.weight[own] + 1.0 / total[track]
-            self.fixed_floor = _floor(squared, variance, np.ones(len(own)), unknowns, median)
 
     def _drop_poor_groups(self) -> None:
         """Leave groups out that have fewer stars in common with others than they need."""
@@ -310,18 +278,3 @@ class Solver:
                 break
             self.lost = self.lost | poor
         self.valid = self.valid & np.append(~self.lost, True)[self.group]
-
-
-def _floor(
-    squared: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    freedom: NDArray[np.float64],
-    unknowns: int,
-    median: bool,
-) -> float:
-    """Variance to be added so that squared distances are what they should be."""
-    if median:
-        ratio = squared / np.maximum(freedom, 1e-3)
-        return floor_for(lambda more: np.median(ratio / (variance + more)) - MEDIAN_CHI2, variance)
-    expected = chi2_expected(2.0 * float(freedom.sum()) - unknowns, variance)
-    return floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
