@@ -32,6 +32,7 @@ def _pupil() -> np.ndarray:
     return inside
 
 
+@lru_cache
 def diffraction(
     fwhm: float, size: int = 65, error: float = 0.06, seed: int = 0, wavelengths: int = 5
 ) -> np.ndarray:
@@ -96,7 +97,7 @@ class StarField:
 def render(shape: tuple[int, int], x, y, flux, psf: np.ndarray) -> np.ndarray:
     """Return the image of stars without noise; `psf` as :func:`diffraction` returns it."""
     image = np.zeros(shape)
-    spline = spline_filter(psf, order=5, mode="constant")
+    spline = spline_filter(psf, order=3, mode="constant")
     full = (psf.shape[0] // OVERSAMPLING) // 2 - 1
     middle = psf.shape[0] // 2
     for xs, ys, fs in zip(x, y, flux, strict=True):
@@ -109,7 +110,7 @@ def render(shape: tuple[int, int], x, y, flux, psf: np.ndarray) -> np.ndarray:
         where = np.meshgrid(
             (yy - ys) * OVERSAMPLING + middle, (xx - xs) * OVERSAMPLING + middle, indexing="ij"
         )
-        stamp = map_coordinates(spline, where, order=5, prefilter=False, mode="constant")
+        stamp = map_coordinates(spline, where, order=3, prefilter=False, mode="constant")
         image[yy[0] : yy[-1] + 1, xx[0] : xx[-1] + 1] += fs * stamp
     return image
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates, spline_filter
+from astropy.io import fits
+from scipy.ndimage import fourier_shift, map_coordinates, spline_filter
 from scipy.spatial import cKDTree
 
 from tests.core.starfield import OVERSAMPLING, StarField, diffraction, star_field
@@ -29,23 +30,28 @@ def errors(sources: Sources, field: StarField) -> tuple[np.ndarray, np.ndarray, 
     return deviation - np.median(deviation, axis=0), sigma, index[keep]
 
 
-def limit(psf: np.ndarray, dx: float, dy: float, flux: float, gain: float) -> np.ndarray:
-    """Cramer-Rao limit of (x, y), px, of a star whose flux is fitted too, for a noise of 1."""
+def limits(psf: np.ndarray, field: StarField, gain: float) -> np.ndarray:
+    """Cramer-Rao limit (n, 2) of x and y, px, of stars whose flux is fitted too; the noise is 1."""
     middle, side = psf.shape[0] // 2, np.arange(-8, 9)
-    spline = spline_filter(psf, order=5, mode="constant")
+    spline = spline_filter(psf, order=3, mode="constant")
 
     def image(dx: float, dy: float) -> np.ndarray:
         where = [(side - d) * OVERSAMPLING + middle for d in (dy, dx)]
         grid = np.meshgrid(*where, indexing="ij")
-        return map_coordinates(spline, grid, order=5, prefilter=False).ravel()
+        return map_coordinates(spline, grid, order=3, prefilter=False).ravel()
 
+    best = []
     step = 0.01
-    shape = image(dx, dy)
-    along_x = (image(dx + step, dy) - image(dx - step, dy)) / (2 * step)
-    along_y = (image(dx, dy + step) - image(dx, dy - step)) / (2 * step)
-    design = np.stack([shape, flux * along_x, flux * along_y], axis=1)
-    weight = 1 / (1 + flux * np.maximum(shape, 0) / gain)
-    return np.sqrt(np.diag(np.linalg.inv(design.T @ (design * weight[:, None])))[1:])
+    for x, y, flux in zip(field.x, field.y, field.flux, strict=True):
+        dx, dy = x - round(x), y - round(y)
+        shape = image(dx, dy)
+        along_x = (image(dx + step, dy) - image(dx - step, dy)) / (2 * step)
+        along_y = (image(dx, dy + step) - image(dx, dy - step)) / (2 * step)
+        design = np.stack([shape, flux * along_x, flux * along_y], axis=1)
+        weight = 1 / (1 + flux * np.maximum(shape, 0) / gain)
+        covariance = np.linalg.inv(design.T @ (design * weight[:, None]))
+        best.append(np.sqrt(np.diag(covariance))[1:])
+    return np.array(best)
 
 
 @pytest.mark.parametrize("fwhm", [1.0, 1.6, 2.2, 3.5])
@@ -61,12 +67,47 @@ def test_positions_do_not_move_with_the_pixel_phase(fwhm, aberration):
     assert np.quantile(np.abs(deviation), 0.98) < 0.01
 
 
+def test_positions_hold_for_a_psf_of_another_simulator(data_folder):
+    """WebbPSF's F410M is sampled well enough to be moved by a Fourier transform."""
+    path = data_folder / "webbpsf_ext" / "NRCB5_SUB160_F410M_G2V_2022-07-29.fits"
+    if not path.exists():
+        pytest.skip(f"no real PSF: {path} does not exist")
+    psf = fits.getdata(path).astype(float)
+    psf /= psf.sum()
+    middle = np.unravel_index(psf.argmax(), psf.shape)
+    random = np.random.default_rng(0)
+    at = np.stack(np.meshgrid(np.arange(7), np.arange(7)), axis=-1).reshape(-1, 2) * 40 + 60
+    at = at + random.uniform(-5, 5, at.shape)
+    image = np.zeros((360, 360))
+    for x, y in at:
+        whole = np.array([round(y), round(x)])
+        moved = fourier_shift(np.fft.fft2(psf), np.array([y, x]) - whole)
+        size = np.array(psf.shape)
+        start = whole - middle
+        low, high = np.maximum(start, 0), np.minimum(start + size, image.shape)
+        part = np.fft.ifft2(moved).real[
+            low[0] - start[0] : high[0] - start[0], low[1] - start[1] : high[1] - start[1]
+        ]
+        image[low[0] : high[0], low[1] : high[1]] += 1e5 * part
+    err = np.full(image.shape, 0.1)
+    data = image + err * random.normal(size=image.shape)
+    field = StarField(data, err, at[:, 0], at[:, 1], np.full(len(at), 1e5), None, None)
+    deviation, _, _ = errors(find_sources(data, err, fwhm=2.1), field)
+    assert len(deviation) > 40
+    assert np.abs(deviation).max() < 0.01
+    finder = SourceFinding(centroid="finder")
+    assert np.abs(errors(find_sources(data, err, fwhm=2.1, options=finder), field)[0]).max() > 0.03
+
+
 def test_the_finders_move_with_the_pixel_phase():
     """Otherwise the test above would show nothing."""
     field = star_field(150, (400, 400), 1.6, flux=(5e4, 1e5), separation=22, noise=0.1, gain=1e6)
     options = SourceFinding(centroid="finder", **LOOSE)
-    deviation, _, _ = errors(find_sources(field.data, field.err, fwhm=1.6, options=options), field)
+    sources = find_sources(field.data, field.err, fwhm=1.6, options=options)
+    deviation, sigma, _ = errors(sources, field)
     assert np.sqrt(np.mean(deviation**2)) > 0.01
+    # which their errors know of
+    assert 0.3 < np.sqrt(np.mean((deviation / sigma) ** 2)) < 1.25
 
 
 @pytest.mark.parametrize("fwhm", [1.3, 1.6, 2.5])
@@ -77,22 +118,18 @@ def test_noise_is_near_the_limit_and_quoted_honestly(fwhm):
         field = star_field(150, (400, 400), fwhm, seed, (500, 3e4), separation=20, psf=psf)
         sources = find_sources(field.data, field.err, fwhm=fwhm, options=SourceFinding(**LOOSE))
         deviation, sigma, index = errors(sources, field)
-        phase = np.stack([field.x, field.y], axis=1)[index]
-        phase = phase - np.rint(phase)
-        best = [limit(psf, *p, f, 4.0) for p, f in zip(phase, field.flux[index], strict=True)]
-        ratio.append(deviation / best)
+        ratio.append(deviation / limits(psf, field, gain=4.0)[index])
         pull.append(deviation / sigma)
     assert np.sqrt(np.mean(np.concatenate(ratio) ** 2)) < 1.2
     assert 0.8 < np.sqrt(np.mean(np.concatenate(pull) ** 2)) < 1.25
 
 
-@pytest.mark.parametrize("centroid", ["window", "finder"])
 @pytest.mark.parametrize("n", [3, 8])
-def test_few_stars_have_honest_errors_too(centroid, n):
+def test_few_stars_have_honest_errors_too(n):
     pulls = []
-    for seed in range(12):
+    for seed in range(10):
         field = star_field(n, (128, 128), 1.6, seed, (500, 5e3), separation=25)
-        options = SourceFinding(centroid=centroid, **LOOSE)
+        options = SourceFinding(**LOOSE)
         sources = find_sources(field.data, field.err, fwhm=1.6, options=options)
         deviation, sigma, _ = errors(sources, field)
         if len(deviation) >= 3:

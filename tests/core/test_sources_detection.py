@@ -8,7 +8,8 @@ import pytest
 from tests.core.starfield import StarField, star_field
 from webbalign.core._background import measure_sky
 from webbalign.core._detection import make_frame
-from webbalign.core._finders import find, kernel_radius
+from webbalign.core._finders import find_stars, kernel_radius
+from webbalign.core._segmentation import find_segments
 from webbalign.core.sources import SourceFinding
 
 FWHM = 1.6
@@ -23,7 +24,7 @@ def searched(field: StarField, options: SourceFinding):
     good = np.isfinite(field.data)
     sky = measure_sky(field.data, good, options.bkg_boxsize)
     frame = make_frame(field.data, good, sky, 2 * kernel_radius(FWHM, options.sigma_radius) + 8)
-    found = find(frame, FWHM, options)
+    found = find_stars(frame, FWHM, options)
     return frame, found[found.allowed]
 
 
@@ -124,3 +125,29 @@ def test_boxes_without_pixels_take_their_neighbours():
     assert np.isfinite(sky.level).all()
     assert sky.level[0, 0] == pytest.approx(7.0, abs=0.1)
     assert measure_sky(data, np.zeros(data.shape, bool), 100) is None
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("contrast", [0.0, 0.01])
+def test_segments_are_those_of_photutils(connectivity, contrast):
+    from photutils.segmentation import SourceCatalog, SourceFinder
+    from scipy.ndimage import gaussian_filter
+
+    crowded = star_field(250, (200, 200), FWHM, flux=(100, 1e4), seed=5)
+    options = SourceFinding(
+        starfinder="segmentation", npixels=4, connectivity=connectivity, contrast=contrast,
+        bkg_boxsize=1000,
+    )  # fmt: skip
+    good = np.isfinite(crowded.data)
+    frame = make_frame(crowded.data, good, measure_sky(crowded.data, good, 1000), 10)
+    found = find_segments(frame, FWHM, options)
+    smooth = gaussian_filter(frame.image[10:-10, 10:-10], FWHM / 2.3548, mode="constant")
+    finder = SourceFinder(4, connectivity=connectivity, contrast=contrast, progress_bar=False)
+    catalog = SourceCatalog(
+        frame.image[10:-10, 10:-10],
+        finder(smooth, 10 * frame.sky.noise * np.ones(smooth.shape, np.float32)),
+        convolved_data=smooth,
+    )
+    assert len(found.x) == catalog.n_labels > 100
+    assert np.allclose(np.sort(found.x), np.sort(catalog.x_centroid), atol=1e-3)
+    assert np.allclose(np.sort(found.flux), np.sort(catalog.segment_flux), rtol=1e-3)

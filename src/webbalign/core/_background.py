@@ -18,6 +18,7 @@ SAMPLES = 133  # along the side of a box
 CLIP = 3.0
 ITERATIONS = 10
 LEAST = 10  # samples that make a median
+REACH = 4  # px, from a pixel to the neighbours that it is compared with
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Sky:
     Attributes
     ----------
     level, scatter : ndarray (my, mx)
-        Clipped median and standard deviation in each box, in the unit of the data.
+        Clipped median in each box, and standard deviation of the noise, in the unit of the data.
     y, x : ndarray (my,), (mx,)
         Centres of the boxes, 0-based px.
     """
@@ -74,10 +75,33 @@ def measure_sky(data: np.ndarray, good: np.ndarray, box: int) -> Sky | None:
         values = data[part][good[part]]
         if len(values) >= LEAST:
             level[i, j], scatter[i, j] = _clipped(values)
+            scatter[i, j] = min(scatter[i, j], _grain(data, good, part))
     if np.isnan(level).all():
         return None
     y, x = ((edge[1:] + edge[:-1] - 1) / 2 for edge in edges)
     return Sky(_complete(level), _complete(scatter), y, x)
+
+
+def _grain(data: np.ndarray, good: np.ndarray, part: tuple[slice, slice]) -> float:
+    """Scatter of pixels about the mean of four neighbours; infinite without enough of them.
+
+    For white noise it is the scatter of the pixels. Nebulae and the light of unresolved stars,
+    which vary more slowly, are scatter in a box of the mesh but no noise of a star in front.
+    """
+    rows, columns = part
+    y = np.arange(max(rows.start, REACH), min(rows.stop, len(data) - REACH), rows.step)[:, None]
+    x = np.arange(max(columns.start, REACH), min(columns.stop, data.shape[1] - REACH), columns.step)
+    around = [(y + REACH, x), (y - REACH, x), (y, x + REACH), (y, x - REACH)]
+    usable = good[y, x]
+    for place in around:
+        usable = usable & good[place]
+    if np.count_nonzero(usable) < LEAST:
+        return float("inf")
+    total = np.zeros(usable.shape)
+    for place in around:
+        total += data[place]
+    difference = (data[y, x] - total / len(around))[usable]
+    return _clipped(difference)[1] / np.sqrt(1.0 + 1.0 / len(around))
 
 
 def _clipped(values: np.ndarray) -> tuple[float, float]:

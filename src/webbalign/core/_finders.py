@@ -1,4 +1,4 @@
-"""photutils' finders, fed with no more of the frame than they need.
+"""photutils' star finders, fed with no more of the frame than they need.
 
 What a finder says about a source (centroid, flux, sharpness, roundness) depends on the pixels under
 its kernel. So these pixels alone are laid out, one source beside the other, and photutils measures
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from webbalign.core._detection import Frame, find_peaks, stamps
 
 if TYPE_CHECKING:
     from webbalign.core._source_types import SourceFinding
 
-__all__ = ["Found", "find", "kernel_radius", "least_separation"]
+__all__ = ["FWHM_PER_SIGMA", "Found", "find_stars", "kernel_radius", "least_separation"]
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
@@ -40,6 +39,12 @@ class Found:
     roundness: np.ndarray
     allowed: np.ndarray
 
+    @classmethod
+    def none(cls) -> Found:
+        """Return no sources."""
+        empty = np.zeros(0)
+        return cls(empty, empty, empty, empty, empty, empty, np.zeros(0, dtype=bool))
+
     def __getitem__(self, index: Any) -> Found:
         return Found(**{name: values[index] for name, values in vars(self).items()})
 
@@ -54,14 +59,8 @@ def least_separation(fwhm: float, options: SourceFinding) -> int:
     return max(2, int(options.minsep_fwhm * fwhm + 0.5))
 
 
-def find(frame: Frame, fwhm: float, options: SourceFinding) -> Found:
-    """Find the sources of a frame."""
-    if options.starfinder == "segmentation":
-        return _segments(frame, fwhm, options)
-    return _stars(frame, fwhm, options)
-
-
-def _stars(frame: Frame, fwhm: float, options: SourceFinding) -> Found:
+def find_stars(frame: Frame, fwhm: float, options: SourceFinding) -> Found:
+    """Find the sources of a frame as IRAF's starfind or DAOFIND do."""
     import photutils.detection
 
     threshold = options.snr_threshold * frame.sky.noise
@@ -81,7 +80,7 @@ def _stars(frame: Frame, fwhm: float, options: SourceFinding) -> Found:
     separation = least_separation(fwhm, options)
     y, x = find_peaks(frame, kernel, options.snr_threshold * scale, separation)
     if not len(x):
-        return _nothing()
+        return Found.none()
     # DAO looks at the filtered image under the kernel, and the filter reaches as far again
     reach = 2 * (len(kernel) // 2)
     sheet, centres, cell = _sheet(stamps(frame.image, y, x, reach, frame.margin))
@@ -90,7 +89,7 @@ def _stars(frame: Frame, fwhm: float, options: SourceFinding) -> Found:
         warnings.simplefilter("ignore")
         table = finder(threshold, fwhm, xycoords=centres, **arguments)(sheet)
     if table is None:
-        return _nothing()
+        return Found.none()
     columns = {name: np.asarray(table[name], dtype=np.float64) for name in table.colnames}
     x_sheet, y_sheet = columns["x_centroid"], columns["y_centroid"]
     per_row = sheet.shape[1] // cell
@@ -142,52 +141,3 @@ def _allowed(
     if options.peakmax is not None:
         keep &= peak < options.peakmax
     return keep
-
-
-def _segments(frame: Frame, fwhm: float, options: SourceFinding) -> Found:
-    from photutils.segmentation import SourceCatalog, SourceFinder
-
-    ny, nx = frame.shape
-    inside = np.s_[frame.margin : frame.margin + ny, frame.margin : frame.margin + nx]
-    image, bad = frame.image[inside], ~frame.good[inside]
-    smooth = gaussian_filter(image, fwhm / FWHM_PER_SIGMA, mode="constant")
-    threshold = options.snr_threshold * frame.sky.rows(frame.sky.scatter, 0, ny, nx)
-    finder = SourceFinder(
-        n_pixels=options.npixels,
-        connectivity=options.connectivity,
-        deblend=options.deblend,
-        n_levels=options.nlevels,
-        contrast=options.contrast,
-        mode=options.multithresh_mode,
-        progress_bar=False,
-    )
-    with warnings.catch_warnings():
-        # nothing found; sources too small to be deblended
-        warnings.simplefilter("ignore")
-        segments = finder(smooth, threshold, mask=bad)
-        if segments is None:
-            return _nothing()
-        catalog = SourceCatalog(
-            image,
-            segments,
-            convolved_data=smooth,
-            mask=bad,
-            local_bkg_width=options.localbkg_width,
-            aperture_mask_method=options.apermask_method,
-            kron_params=options.kron_params or (2.5, 1.4, 0.0),
-        )
-        found = Found(
-            x=np.atleast_1d(catalog.x_centroid),
-            y=np.atleast_1d(catalog.y_centroid),
-            flux=np.atleast_1d(catalog.segment_flux),
-            peak=np.atleast_1d(catalog.max_value),
-            sharpness=np.atleast_1d(catalog.fwhm.value) / fwhm,
-            roundness=np.atleast_1d(catalog.ellipticity.value),
-            allowed=np.ones(catalog.n_labels, dtype=bool),
-        )
-    return found[np.isfinite(found.x) & np.isfinite(found.y) & (found.flux > 0)]
-
-
-def _nothing() -> Found:
-    none = np.zeros(0)
-    return Found(none, none, none, none, none, none, np.zeros(0, dtype=bool))

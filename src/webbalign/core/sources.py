@@ -15,7 +15,8 @@ from webbalign.core._background import measure_sky
 from webbalign.core._blemishes import burnt_stars
 from webbalign.core._centroids import stamp_radius
 from webbalign.core._detection import make_frame
-from webbalign.core._finders import find, kernel_radius, least_separation
+from webbalign.core._finders import find_stars, kernel_radius, least_separation
+from webbalign.core._segmentation import find_segments
 from webbalign.core._selection import Search, as_found, fitted
 from webbalign.core._source_types import (
     DEFAULT_FWHM,
@@ -95,6 +96,7 @@ def find_sources(
         int(least_separation(kernel, options)),
     )
     frame = make_frame(data, good, sky, margin)
+    find = find_segments if options.starfinder == "segmentation" else find_stars
     found = find(frame, kernel, options)
     burnt = burnt_stars(frame, saturated, options.snr_threshold * sky.noise, width)
     search = Search(frame, burnt, err, kernel, width, fwhm is not None, options)
