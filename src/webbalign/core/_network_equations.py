@@ -96,7 +96,7 @@ class Equations:
     def __init__(self, matrix: NDArray[np.float64], moving: NDArray[np.bool_]) -> None:
         self._moving = moving
         part = matrix[np.ix_(moving, moving)]
-        scale = np.sqrt(np.diag(part))
+        scale = np.sqrt(np.maximum(np.diag(part), 0.0))
         self._scale = np.where(scale > 0, scale, 1.0)
         scaled = part / np.outer(self._scale, self._scale)
         self._inverse: NDArray[np.float64] | None = None
