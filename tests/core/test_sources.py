@@ -19,7 +19,8 @@ from webbalign.core.sources import (
     find_sources,
 )
 
-FWHM = 1.6
+FWHM = 1.6  # of the optics, px
+SEEN = 1.68  # in pixels
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_value_out_of_bounds_is_refused_by_name(name, value):
 @pytest.mark.parametrize("centroid", ["window", "finder"])
 def test_stars_are_found_by_every_finder(field, starfinder, centroid):
     options = SourceFinding(starfinder=starfinder, centroid=centroid, roundhi=0.5, npixels=5)
-    sources = find_sources(field.data, field.err, fwhm=FWHM, options=options)
+    sources = find_sources(field.data, field.err, fwhm=SEEN, options=options)
     assert sources.status is SourceStatus.OK
     here = inner(field)
     assert (matched(sources, field.x[here], field.y[here]) < 0.5).mean() > 0.95
@@ -90,7 +91,7 @@ def test_stars_are_found_by_every_finder(field, starfinder, centroid):
 
 
 def test_flux_is_that_of_the_star(field):
-    sources = find_sources(field.data, field.err, fwhm=FWHM)
+    sources = find_sources(field.data, field.err, fwhm=SEEN)
     index = cKDTree(np.stack([field.x, field.y], 1)).query(
         np.stack([sources.xcentroid, sources.ycentroid], 1)
     )[1]
@@ -101,18 +102,18 @@ def test_flux_is_that_of_the_star(field):
 
 
 def test_brightest_come_first_and_alone(field):
-    every = find_sources(field.data, field.err, fwhm=FWHM, options=SourceFinding(brightest=None))
-    few = find_sources(field.data, field.err, fwhm=FWHM, options=SourceFinding(brightest=10))
+    every = find_sources(field.data, field.err, fwhm=SEEN, options=SourceFinding(brightest=None))
+    few = find_sources(field.data, field.err, fwhm=SEEN, options=SourceFinding(brightest=10))
     assert len(few) == 10
     assert np.allclose(few.xcentroid, every.xcentroid[:10], atol=0.01)
 
 
 def test_peakmax_leaves_out_the_bright(field):
     limit = 1000.0
-    sources = find_sources(field.data, field.err, fwhm=FWHM, options=SourceFinding(peakmax=limit))
+    sources = find_sources(field.data, field.err, fwhm=SEEN, options=SourceFinding(peakmax=limit))
     assert len(sources) > 0
     assert (sources.peak < limit).all()
-    assert len(sources) < len(find_sources(field.data, field.err, fwhm=FWHM))
+    assert len(sources) < len(find_sources(field.data, field.err, fwhm=SEEN))
 
 
 def test_minsep_keeps_sources_apart():
@@ -120,8 +121,8 @@ def test_minsep_keeps_sources_apart():
     x, y = np.array([60.0, 65.0, 100.0]), np.array([60.0, 60.0, 100.0])
     image = render((160, 160), x, y, [2e4, 1.9e4, 2e4], psf)
     image += np.random.default_rng(0).normal(size=image.shape)
-    assert len(find_sources(image, fwhm=FWHM)) == 3
-    assert len(find_sources(image, fwhm=FWHM, options=SourceFinding(minsep_fwhm=5))) == 2
+    assert len(find_sources(image, fwhm=SEEN)) == 3
+    assert len(find_sources(image, fwhm=SEEN, options=SourceFinding(minsep_fwhm=5))) == 2
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 3.5])
@@ -151,7 +152,7 @@ def test_frames_of_any_size_are_searched(shape):
 def test_one_star_alone_is_found():
     image = render((64, 64), [30.3], [33.8], [5e3], diffraction(FWHM))
     image += np.random.default_rng(0).normal(size=image.shape)
-    sources = find_sources(image, np.sqrt(1 + image.clip(0) / 4), fwhm=FWHM)
+    sources = find_sources(image, np.sqrt(1 + image.clip(0) / 4), fwhm=SEEN)
     assert len(sources) == 1
     assert sources.xcentroid[0] == pytest.approx(30.3, abs=0.06)
     assert sources.ycentroid[0] == pytest.approx(33.8, abs=0.06)
@@ -168,9 +169,9 @@ def test_shapes_that_differ_are_an_error(field):
 @given(scale=st.floats(0.01, 1e4), offset=st.floats(-100, 100))
 def test_unit_and_background_do_not_matter(scale, offset):
     field = star_field(20, (128, 128), FWHM, flux=(1000, 3e4), separation=15)
-    one = find_sources(field.data, field.err, fwhm=FWHM)
+    one = find_sources(field.data, field.err, fwhm=SEEN)
     data = (field.data.astype(np.float64) + offset) * scale
-    other = find_sources(data, field.err * scale, fwhm=FWHM)
+    other = find_sources(data, field.err * scale, fwhm=SEEN)
     assert len(one) == len(other)
     assert np.allclose(one.xcentroid, other.xcentroid, atol=2e-3)
     assert np.allclose(one.flux * scale, other.flux, rtol=1e-3)
@@ -178,8 +179,8 @@ def test_unit_and_background_do_not_matter(scale, offset):
 
 def test_a_mask_of_nothing_changes_nothing(field):
     nothing = np.zeros(field.data.shape, bool)
-    one = find_sources(field.data, field.err, fwhm=FWHM)
-    other = find_sources(field.data, field.err, nothing, nothing, fwhm=FWHM)
+    one = find_sources(field.data, field.err, fwhm=SEEN)
+    other = find_sources(field.data, field.err, nothing, nothing, fwhm=SEEN)
     assert np.array_equal(one.xcentroid, other.xcentroid)
     assert np.array_equal(one.flags, other.flags)
 
@@ -188,7 +189,7 @@ def test_bad_pixels_cost_few_stars_and_no_accuracy(field):
     random = np.random.default_rng(3)
     bad = random.uniform(size=field.data.shape) < 0.02
     data = np.where(bad, random.choice([np.nan, 1e5, -1e4], field.data.shape), field.data)
-    sources = find_sources(data, field.err, bad, fwhm=FWHM)
+    sources = find_sources(data, field.err, bad, fwhm=SEEN)
     here = inner(field)
     distance = matched(sources, field.x[here], field.y[here])
     assert (distance < 0.5).mean() > 0.85
@@ -211,7 +212,7 @@ def test_saturated_stars_are_refused_with_their_rims_and_spikes():
     data[saturated] = np.nan
     for mask in (saturated, None):
         options = SourceFinding(brightest=None)
-        sources = find_sources(data, err, saturated, mask, fwhm=FWHM, options=options)
+        sources = find_sources(data, err, saturated, mask, fwhm=SEEN, options=options)
         assert strangers(sources, x, y) == 0
         far = np.hypot(x[:, None] - burnt[:, 0], y[:, None] - burnt[:, 1]).min(axis=1) > 60
         assert (matched(sources, x[far], y[far]) < 0.5).mean() > 0.8
@@ -221,7 +222,7 @@ def test_saturated_pixels_that_hold_a_value_are_told(field):
     bright = int(np.argmax(np.where(inner(field), field.flux, 0)))
     saturated = np.zeros(field.data.shape, bool)
     saturated[round(field.y[bright]), round(field.x[bright])] = True
-    sources = find_sources(field.data, field.err, None, saturated, fwhm=FWHM)
+    sources = find_sources(field.data, field.err, None, saturated, fwhm=SEEN)
     flagged = (sources.flags & SourceFlag.SATURATED) > 0
     assert flagged.sum() == 1
     assert sources.x_err[flagged] >= 0.1
@@ -235,7 +236,7 @@ def test_cosmic_rays_and_hot_pixels_are_no_stars(field):
     for row, column, length in zip(rows, columns, random.integers(1, 4, 150), strict=True):
         for step in range(length):
             data[row, column + step] += random.uniform(30, 3000)
-    sources = find_sources(data, field.err, fwhm=FWHM, options=SourceFinding(brightest=None))
+    sources = find_sources(data, field.err, fwhm=SEEN, options=SourceFinding(brightest=None))
     assert strangers(sources, field.x, field.y) <= 2
     here = inner(field)
     assert (matched(sources, field.x[here], field.y[here]) < 0.5).mean() > 0.85
@@ -247,12 +248,12 @@ def test_galaxies_give_way_to_stars(field):
     centres = np.random.default_rng(7).uniform(20, 236, (12, 2))
     for cx, cy in centres:
         data += 200 * np.exp(-np.hypot(x - cx, y - cy) / 2.5)
-    sources = find_sources(data, field.err, fwhm=FWHM, options=SourceFinding(brightest=20))
+    sources = find_sources(data, field.err, fwhm=SEEN, options=SourceFinding(brightest=20))
     distance = cKDTree(np.stack([field.x, field.y], 1)).query(
         np.stack([sources.xcentroid, sources.ycentroid], 1)
     )[0]
     assert (distance < 1).mean() > 0.9
-    every = find_sources(data, field.err, fwhm=FWHM)
+    every = find_sources(data, field.err, fwhm=SEEN)
     extended = (every.flags & SourceFlag.EXTENDED) > 0
     assert extended.any()
     assert np.median(every.x_err[extended]) > np.median(every.x_err[~extended])

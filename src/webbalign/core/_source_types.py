@@ -130,7 +130,7 @@ class Sources:
         Of :class:`SourceFlag`.
     status : SourceStatus
     fwhm : float
-        FWHM of the stars, px: as fitted for ``centroid="window"``, else as it was given.
+        FWHM of the stars' images, px: as fitted for ``centroid="window"``, else as it was given.
     noise : float
         Median standard deviation of the sky, in the unit of the data.
     n_detected : int

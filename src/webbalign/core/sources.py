@@ -17,7 +17,7 @@ from webbalign.core._centroids import stamp_radius
 from webbalign.core._detection import make_frame
 from webbalign.core._finders import find_stars, kernel_radius, least_separation
 from webbalign.core._segmentation import find_segments
-from webbalign.core._selection import Search, as_found, fitted
+from webbalign.core._selection import Search, as_found, fitted, optical_fwhm
 from webbalign.core._source_types import (
     DEFAULT_FWHM,
     SourceFinding,
@@ -63,8 +63,9 @@ def find_sources(
     saturated : ndarray (ny, nx) of bool, optional
         Pixels that are saturated, whether or not they hold a value.
     fwhm : float, optional
-        FWHM of the stars in this band, px. ``options.kernel_fwhm`` goes before it as that of the
-        finder's kernel, and stands for it if it is not given.
+        FWHM of the stars' images in this band, px, what the pixel adds to them included.
+        ``options.kernel_fwhm`` goes before it as that of the finder's kernel, and stands for it if
+        it is not given.
     options : SourceFinding, optional
 
     Returns
@@ -81,15 +82,15 @@ def find_sources(
     data = _checked(data, err=err, bad=bad, saturated=saturated)
     kernel = options.kernel_fwhm or fwhm or DEFAULT_FWHM
     # the kernel is the user's choice; the stars are as wide as the filter makes them
-    width = fwhm or kernel
+    width = optical_fwhm(fwhm or kernel)
     good = np.isfinite(data)
     if bad is not None:
         good &= ~np.asarray(bad, dtype=bool)
     sky = measure_sky(data, good, options.bkg_boxsize)
     if sky is None:
-        return Sources.none(SourceStatus.NO_VALID_PIXELS, fwhm=width)
+        return Sources.none(SourceStatus.NO_VALID_PIXELS, fwhm=kernel)
     if not sky.noise > 0:
-        return Sources.none(SourceStatus.NO_SOURCES, fwhm=width, noise=sky.noise)
+        return Sources.none(SourceStatus.NO_SOURCES, fwhm=kernel, noise=sky.noise)
     margin = max(
         2 * kernel_radius(kernel, options.sigma_radius),
         stamp_radius(width),
