@@ -294,6 +294,26 @@ def test_a_custom_catalog_is_used_in_all_three_ways(field, aligned, tmp_path):
             )
 
 
+def test_products_name_their_catalogs_which_a_second_run_then_uses(field, aligned, tmp_path):
+    folder, _ = aligned
+    products = sorted(folder.glob("*_tweakreg.fits"))
+    names = [path.name.replace("_tweakreg.fits", "_cat.ecsv") for path in products]
+    assert [fits.getval(path, "TCATFILE") for path in products] == names
+    catfile = tmp_path / "catfile.txt"
+    catfile.write_text(f"{products[0].name}\n")
+    options = {"use_custom_catalogs": True, "catfile": str(catfile)}
+    step = align(products, tmp_path / "again", abs_refcat=str(field.gaia), **options)
+    # an empty entry: the stars of this one are found anew
+    again = sorted((tmp_path / "again").glob("*_tweakreg.fits"))
+    assert "TCATFILE" not in fits.getheader(again[0])
+    for path, name in zip(again[1:], names[1:], strict=True):
+        assert (path.parent / fits.getval(path, "TCATFILE")).resolve() == folder / name
+        with ImageModel(path) as model:
+            assert model.meta.tweakreg_catalog == fits.getval(path, "TCATFILE")
+    for row in step.solution.images:
+        np.testing.assert_allclose(row.correction.shift, 0.0, atol=1e-3)
+
+
 def test_groups_of_the_association_share_one_correction(field, tmp_path):
     content = json.loads(association(field).read_text())
     for member in content["products"][0]["members"]:

@@ -85,6 +85,8 @@ def custom_catalogs(
         If `catfile` cannot be read or names none of the images, or a catalog does not exist.
     """
     if not options.use_custom_catalogs:
+        if options.catfile.strip():
+            log.warning("%s has no effect without use_custom_catalogs", options.catfile.strip())
         return [None] * len(images)
     if options.catfile.strip():
         entries = read_catfile(options.catfile.strip())

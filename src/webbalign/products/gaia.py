@@ -127,7 +127,8 @@ def _fetch(url: str, catalog: str) -> str:
             reason = "an answer that was cut short"
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             cause = getattr(error, "reason", error)
-            reason = "no answer in time" if isinstance(cause, TimeoutError) else f"{cause}"
+            words = getattr(cause, "strerror", None) or cause
+            reason = "no answer in time" if isinstance(cause, TimeoutError) else f"{words}"
         if wait is not None:
             log.warning("%s: %s; asking again in %g s", catalog, reason, wait)
             time.sleep(wait)
@@ -136,7 +137,7 @@ def _fetch(url: str, catalog: str) -> str:
 
 def _unavailable(catalog: str, url: str, reason: str) -> CatalogUnavailable:
     address = url.partition("/vo/")[0]
-    return CatalogUnavailable(catalog, f"{reason} from {address}", _HINT)
+    return CatalogUnavailable(catalog, f"{reason} ({address})", _HINT)
 
 
 def parse_answer(text: str, catalog: str, url: str = "") -> CatalogStars:

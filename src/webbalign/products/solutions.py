@@ -123,7 +123,8 @@ def read_solution(path: str | Path) -> Solution:
     table = read_table(path, _EXPECTED)
     lacking = [name for name, *_ in _COLUMNS if name not in (*table.colnames, *_MAY_BE_MISSING)]
     if lacking:
-        raise InputError(path, f"no column {', '.join(lacking)}", _EXPECTED)
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise InputError(path, f"no column {', '.join(lacking[:3])}{more}", _EXPECTED)
     images = tuple(_image(path, table, number) for number in range(len(table)))
     names = [root(image.filename) for image in images]
     twice = sorted({image.filename for image in images if names.count(root(image.filename)) > 1})

@@ -77,14 +77,16 @@ def _totals(solution: Solution) -> str:
         tied = [tie for tie in solution.meta.get("absolute", []) if tie["tied"]]
         used = sum(tie["n_used"] for tie in tied)
         text += f"; {used} of {solution.meta.get('n_catalog', 0)} stars of {catalog} used"
-    parts = len(solution.meta.get("components", []))
-    if parts > 1:
-        text += f"; {parts} parts that no star connects"
+    # a group that stands alone has its reason above
+    parts = [part for part in solution.meta.get("components", []) if len(part) > 1]
+    if len(parts) > 1:
+        text += f"; {len(parts)} parts that no star connects"
     return text
 
 
 def _written(files: Sequence[Path]) -> list[str]:
     if not files:
         return ["no files written"]
-    folder = files[-1].parent
-    return [f"{len(files)} files in {folder}, the last: {files[-1].name}"]
+    if len(files) == 1:
+        return [f"written: {files[0]}"]
+    return [f"{len(files)} files written into {files[-1].parent}; this table: {files[-1].name}"]

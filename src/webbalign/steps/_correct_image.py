@@ -28,6 +28,8 @@ class CorrectTask:
     product : Path
     row : SolvedImage
     sip : SipApproximation
+    catalog : str or None
+        For TCATFILE: the catalog of its stars; empty: none; None: what it says stays.
     overwrite : bool
     """
 
@@ -35,6 +37,7 @@ class CorrectTask:
     product: Path
     row: SolvedImage
     sip: SipApproximation
+    catalog: str | None = None
     overwrite: bool = True
 
 
@@ -64,19 +67,23 @@ def correct_image(task: CorrectTask) -> Corrected:
         status=row.step_status,
         sip=task.sip,
         history=describe(row),
+        catalog=task.catalog,
         overwrite=task.overwrite,
     )
     return _corrected(task.product, done)
 
 
-def correct_in_place(model: ImageModel, row: SolvedImage, sip: SipApproximation) -> CorrectedImage:
-    """Correct a model in memory."""
+def correct_in_place(
+    model: ImageModel, row: SolvedImage, sip: SipApproximation, catalog: str | None = None
+) -> CorrectedImage:
+    """Correct a model in memory; `catalog` as of :class:`CorrectTask`."""
     return correct_model(
         model,
         row.correction if row.is_applied else None,
         status=row.step_status,
         sip=sip,
         history=describe(row),
+        catalog=catalog,
     )
 
 

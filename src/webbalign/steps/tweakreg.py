@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -112,7 +113,7 @@ class TweakRegStep(WebbStep):
         found = self._find(images, infos, options)
         solution = solve_starlists(found, options, self._save_reference)
         self._report(solution)
-        result = self._correct(images, solution, products)
+        result = self._correct(images, solution, products, self._catalog_names(found))
         self.solution = solution
         if self.save_results:
             path = self._folder / SOLUTION_FILE
@@ -207,8 +208,21 @@ class TweakRegStep(WebbStep):
             self.written += [path, path.with_suffix(".asdf")]
             log.info("saved %s", path)
 
+    def _catalog_names(self, found: Sequence[FoundStars]) -> list[str | None]:
+        """Name the catalog of each image as its product is to name it, seen from its folder."""
+        # without a catalog: of those that were asked for it is said that there is none
+        none = "" if self.options.use_custom_catalogs else None
+        return [
+            none if stars.catalog is None else os.path.relpath(stars.catalog, self._folder)
+            for stars in found
+        ]
+
     def _correct(
-        self, images: Images, solution: Solution, products: Sequence[Path]
+        self,
+        images: Images,
+        solution: Solution,
+        products: Sequence[Path],
+        catalogs: Sequence[str | None],
     ) -> AbstractModelLibrary:
         """Apply the corrections."""
         options: TweakReg = self.options
@@ -216,8 +230,10 @@ class TweakRegStep(WebbStep):
         groups = [row.group_id for row in solution.images]
         if images.library is None and self.save_results:
             tasks = [
-                CorrectTask(path, product, row, sip, self.runtime.overwrite)
-                for path, product, row in zip(images.paths, products, solution.images, strict=True)
+                CorrectTask(path, product, row, sip, catalog, self.runtime.overwrite)
+                for path, product, row, catalog in zip(
+                    images.paths, products, solution.images, catalogs, strict=True
+                )
             ]
             for done in self._each("correct images", correct_image, tasks):
                 self.written.append(done.path)
@@ -231,7 +247,7 @@ class TweakRegStep(WebbStep):
             )
             if self.save_results:
                 return library
-        correct = partial(_correct_model, rows=solution.images, sip=sip)
+        correct = partial(_correct_model, rows=solution.images, sip=sip, catalogs=catalogs)
         for index, _ in enumerate(in_turn(library, correct, modify=True)):
             log.debug("%s corrected", solution.images[index].filename)
         if self.save_results:
@@ -342,7 +358,7 @@ def _with_problem(fit: ImageFit, found: FoundStars, unavailable: str) -> ImageFi
     if found.failed and not fit.aligned:
         return replace(fit, status=ImageStatus.FAILED, reason=found.problem)
     if found.problem and not fit.n_found:
-        reason = f"{fit.reason}; {found.problem}" if fit.reason else found.problem
+        reason = f"{fit.reason} ({found.problem})" if fit.reason else found.problem
         return replace(fit, reason=reason)
     return fit
 
@@ -381,9 +397,13 @@ def _meta(
 
 
 def _correct_model(
-    model: JwstDataModel, index: int, rows: Sequence[SolvedImage], sip: SipApproximation
+    model: JwstDataModel,
+    index: int,
+    rows: Sequence[SolvedImage],
+    sip: SipApproximation,
+    catalogs: Sequence[str | None],
 ) -> None:
-    correct_in_place(model, rows[index], sip)
+    correct_in_place(model, rows[index], sip, catalogs[index])
 
 
 def _bare(info: ImageInfo) -> ImageInfo:
