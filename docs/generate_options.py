@@ -61,7 +61,10 @@ def option_table(flags: Iterable[Flag]) -> str:
 def command_table() -> str:
     """Return the table of the commands."""
     rows = [
-        (f"`{usage(command).removeprefix('Usage: ')}`", _escape(command.summary))
+        (
+            f"`{usage(command).removeprefix('Usage: ')}`".replace("|", "\\|"),
+            _escape(command.summary),
+        )
         for command in COMMANDS.values()
     ]
     return _table(("command", "what it does"), rows)
