@@ -1,6 +1,7 @@
 """Catalogs go to files and back in full precision, and become star lists."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,6 +156,12 @@ def test_a_star_list_lies_on_the_sky_where_the_wcs_says(info):
 def test_stars_beside_the_image_are_left_out(info):
     stars = star_list(catalog_at([[5, 5], [-3, 5], [5, 90], [79.4, 63.4]]), info, "g")
     assert stars.flux.tolist() == [0.0, 3.0]
+
+
+def test_the_bounding_box_decides_though_the_array_is_small(info):
+    (x0, x1), (y0, y1) = info.wcs.bounding_box.bounding_box(order="F")
+    inside = catalog_at([[x1 - 1, y1 - 1], [x0 + 1, y0 + 1], [x1 + 1, y0]])
+    assert len(star_list(inside, replace(info, shape=(8, 8)), "g")) == 2
 
 
 def test_the_width_of_a_star_is_that_of_the_catalog_else_of_the_caller(info):

@@ -25,7 +25,7 @@ from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.models import refuse_existing
 from webbalign.products.names import root
-from webbalign.products.sphere import pixel_edges
+from webbalign.products.sphere import box_edges
 from webbalign.products.table_files import column, is_known, numbers, read_table
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def star_list(
         If the WCS of the image cannot be corrected.
     """
     image = image_plane(info.wcs, info.wcsinfo, info.shape, info.name)
-    (x0, x1), (y0, y1) = pixel_edges(info.wcs, info.shape)
+    (x0, x1), (y0, y1) = box_edges(info.wcs, info.shape)
     x, y = catalog.xy.T
     inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
     width = catalog.fwhm if is_known(catalog.fwhm) else (fwhm or 2.5)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError
 from webbalign.core.planes import ARCSEC, TangentPlane, sky_to_vectors
-from webbalign.products.sphere import pixel_edges
+from webbalign.products.sphere import box_edges
 
 if TYPE_CHECKING:
     from gwcs import WCS
@@ -134,7 +134,7 @@ class ImagePlane:
     @cached_property
     def outline(self) -> NDArray[np.float64]:
         """Corners of the image (its bounding box) in the plane, arcsec, shape (4, 2)."""
-        (x0, x1), (y0, y1) = pixel_edges(self.wcs, self.shape)
+        (x0, x1), (y0, y1) = box_edges(self.wcs, self.shape)
         return self.from_pixels([[x0, y0], [x0, y1], [x1, y1], [x1, y0]])
 
     @cached_property

@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from gwcs import WCS
 
-__all__ = ["mean_pixel_area", "middle", "pixel_edges", "pixel_limits", "sky_boundary", "to_plane"]
+__all__ = [
+    "box_edges",
+    "mean_pixel_area",
+    "middle",
+    "pixel_edges",
+    "pixel_limits",
+    "sky_boundary",
+    "to_plane",
+]
 
 
 def to_plane(sky: ArrayLike, centre: ArrayLike) -> NDArray[np.float64]:
@@ -88,6 +96,18 @@ def pixel_edges(
         for (low, high), size in zip(limits, shape[::-1][:2], strict=True)
     )
     return x, y
+
+
+def box_edges(wcs: WCS, shape: tuple[int, ...]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the limits in x and y of the bounding box; of the image if the WCS has none.
+
+    Stars are judged by where the WCS holds: a catalog may come with an image that is cut, or
+    empty.
+    """
+    if wcs.bounding_box is None:
+        return pixel_edges(wcs, shape)
+    (x0, x1), (y0, y1) = wcs.bounding_box.bounding_box(order="F")
+    return (float(x0), float(x1)), (float(y0), float(y1))
 
 
 def middle(sky: NDArray[Any]) -> NDArray[np.float64]:
