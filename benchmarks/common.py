@@ -123,17 +123,19 @@ def have_jwst() -> bool:
 
 
 def jwst(task: str, *words: object, **settings: Any) -> str:
-    """Run a task of ``jwst_side.py`` under jwst's Python; returns what it printed."""
+    """Run a task of ``jwst_side.py`` (or `side`) under jwst's Python; returns what it printed."""
     command = jwst_command(task, *words, **settings)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"jwst_side {task} failed:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"{task} under jwst's Python failed:\n{done.stderr[-3000:]}")
     return done.stdout
 
 
-def jwst_command(task: str, *words: object, **settings: Any) -> list[str]:
-    """Return the command of a task under jwst's Python."""
-    script = str(FOLDER / "jwst_side.py")
+def jwst_command(
+    task: str, *words: object, side: str = "jwst_side.py", **settings: Any
+) -> list[str]:
+    """Return the command of a task of a script under jwst's Python."""
+    script = str(FOLDER / side)
     return [str(JWST_PYTHON), script, task, json.dumps(settings), *map(str, words)]
 
 

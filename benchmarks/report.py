@@ -28,13 +28,13 @@ class Report:
 
     Attributes
     ----------
-    number : int
+    number : int or str
         Of the criterion.
     name, title : str
         Of the script; of the section.
     """
 
-    number: int
+    number: int | str
     name: str
     title: str
     checks: list[tuple[str, str, str, bool | None]] = field(default_factory=list)

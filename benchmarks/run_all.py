@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("alignment", "jwst_profile", "errors", "companion", "speed", "memory", "readable")
+SCRIPTS = (
+    "alignment", "jwst_profile", "errors", "companion", "speed", "memory", "readable",
+    "tweakreg_ceers", "tweakreg_mosaic", "tweakreg_speed", "tweakreg_memory", "tweakreg_readable",
+)  # fmt: skip
 
 
 def main() -> int:
