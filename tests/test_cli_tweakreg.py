@@ -126,6 +126,7 @@ def test_what_cannot_be_followed_is_one_line_and_no_product(
     assert not list(tmp_path.glob("out/*.fits"))
 
 
+@pytest.mark.slow
 def test_parameters_that_were_saved_give_the_same_run(field, tmp_path):
     words = ["tweakreg", *images(field)[:2], "--executor", "serial", "--quiet"]
     ours = "--fitgeometry shift --no-sip-approx --use2dhist false --kron-params 2.5 --kron-params"
@@ -145,6 +146,7 @@ def test_parameters_that_were_saved_give_the_same_run(field, tmp_path):
     assert "A_ORDER" not in fits.getheader(product, "SCI")
 
 
+@pytest.mark.slow
 def test_models_that_stay_on_disk_give_the_same(field, tmp_path):
     words = ["tweakreg", *images(field)[:2], "--executor", "serial", "--quiet"]
     assert main([*words, "--output-dir", "a"]) == 0
@@ -153,6 +155,7 @@ def test_models_that_stay_on_disk_give_the_same(field, tmp_path):
         np.testing.assert_array_equal(shifts(tmp_path / "b")[name], shift)
 
 
+@pytest.mark.slow
 def test_hooks_run_before_and_after(field, tmp_path):
     words = ["tweakreg", *images(field)[:2], "--executor", "serial", "--quiet"]
     hooks = ["--pre-hooks", "touch before", "--post-hooks", "touch after"]
@@ -206,3 +209,23 @@ def test_files_of_the_wrong_kind_are_named(field, catalogs, capsys, command, mes
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_every_command_takes_an_association_as_well(field, catalogs, tmp_path):
+    words = [association(field), "--executor", "serial", "--quiet"]
+    assert main(["find-stars", *words, "--output-dir", "a"]) == 0
+    assert len(list(tmp_path.glob("a/*_cat.ecsv"))) == 4
+    assert main(["solve", *lists(catalogs), "--quiet"]) == 0
+    assert main(["apply-solution", "tweakreg_solution.ecsv", *words, "--output-dir", "b"]) == 0
+    assert len(list(tmp_path.glob("b/*_tweakreg.fits"))) == 4
+
+
+def test_a_second_correction_does_not_go_unnoticed(field, catalogs, tmp_path, capsys):
+    assert main(["solve", *lists(catalogs)[:2], "--quiet"]) == 0
+    words = ["apply-solution", "tweakreg_solution.ecsv", "--executor", "serial"]
+    assert main([*words, *images(field)[:2], "--output-dir", "a"]) == 0
+    assert "before" not in capsys.readouterr().err
+    once = sorted(map(str, tmp_path.glob("a/*_tweakreg.fits")))
+    assert main([*words, *once, "--output-dir", "b"]) == 0
+    assert capsys.readouterr().err.count("had been corrected before") == 2

@@ -43,12 +43,16 @@ class CorrectTask:
 
 @dataclass(frozen=True)
 class Corrected:
-    """A product, and how well its header says what its GWCS does (px)."""
+    """A product, and how well its header says what its GWCS does (px).
+
+    `by` says whose correction it has; `before` whether its input had been corrected before.
+    """
 
     path: Path
     sip_error: float
     sip_inverse_error: float
     by: str = "image"
+    before: bool = False
 
 
 def correct_image(task: CorrectTask) -> Corrected:
@@ -120,7 +124,7 @@ def borrow_in_image(
         history=history,
         overwrite=overwrite,
     )
-    return _corrected(product, done, by=found.by)
+    return _corrected(product, done, by=found.by, before="v2v3corr" in info.wcs.available_frames)
 
 
 def _same_pointing(info: ImageInfo, row: SolvedImage) -> None:
@@ -134,8 +138,10 @@ def _same_pointing(info: ImageInfo, row: SolvedImage) -> None:
         )
 
 
-def _corrected(path: Path, done: CorrectedImage, by: str = "image") -> Corrected:
-    return Corrected(path, done.sip_error, done.sip_inverse_error, by)
+def _corrected(
+    path: Path, done: CorrectedImage, by: str = "image", *, before: bool = False
+) -> Corrected:
+    return Corrected(path, done.sip_error, done.sip_inverse_error, by, before)
 
 
 def describe(row: SolvedImage) -> str:

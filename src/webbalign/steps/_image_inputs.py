@@ -70,7 +70,9 @@ def gather(source: Any, find: Callable[[str], str] = str) -> Images:
         return _of_library(source)
     if isinstance(source, Mapping):
         return _of_association(load_image_association(source))
-    if isinstance(source, (str, Path)) and str(source).lower().endswith(".json"):
+    if isinstance(source, Sequence) and not isinstance(source, str) and len(source) == 1:
+        return gather(source[0], find)
+    if _is_association(source):
         return _of_association(load_image_association(find(str(source))))
     single = isinstance(source, (str, Path, JwstDataModel))
     items: list[Any] = [source] if single else list(source)
@@ -84,9 +86,13 @@ def gather(source: Any, find: Callable[[str], str] = str) -> Images:
         raise InputError(None, f"a list of {kinds}", "files, or data models")
     if len(items) > 1:
         for item in items:
-            if str(item).lower().endswith(".json"):
+            if _is_association(item):
                 raise InputError(item, "an association among files", "one association, or images")
     return _of_files([Path(find(str(item))) for item in items])
+
+
+def _is_association(item: Any) -> bool:
+    return isinstance(item, (str, Path)) and str(item).lower().endswith(".json")
 
 
 def _of_association(association: ImageAssociation) -> Images:
@@ -105,7 +111,7 @@ def _of_files(paths: Sequence[Path]) -> Images:
     names = [path.name for path in paths]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(twice[0], "given twice", "images of different names")
+        raise InputError(twice[0], "two images of this name", "different names")
     return Images(paths=tuple(paths), groups=("",) * len(paths))
 
 

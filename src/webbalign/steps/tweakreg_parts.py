@@ -229,6 +229,8 @@ def apply_solution(
     for corrected in map(work, list(zip(given.paths, products, strict=True))):
         if corrected.by:
             log.info("saved %s (correction of the %s)", corrected.path, corrected.by)
+            if corrected.before:
+                log.warning("%s: its input had been corrected before; both count", corrected.path)
         else:
             log.warning("%s: no correction in the solution; its WCS stays", corrected.path)
         done.append(corrected)
