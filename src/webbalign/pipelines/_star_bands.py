@@ -1,0 +1,188 @@
+"""Corrections of the visits of one band by their stars, with the machinery of tweakreg."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from webbalign.core.astrometry import ImageStatus
+from webbalign.core.planes import TangentPlane
+from webbalign.core.sources import SourceFinding
+from webbalign.execution import Progress
+from webbalign.pipelines._catalog_functions import make_catalog
+from webbalign.products.catalog_options import CatalogFiles
+from webbalign.products.corrector import Correction
+from webbalign.products.image_files import ImageInfo
+from webbalign.products.reference_catalogs import AbsoluteCatalog, check_reference
+from webbalign.products.solutions import Solution, SolvedImage, write_solution
+from webbalign.products.visit_frames import MeasuredBand
+from webbalign.products.visit_means import between_planes
+from webbalign.products.visits import AdjustKey, measured_key
+from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
+from webbalign.steps._find_in_image import FindTask, find_in_image
+from webbalign.steps.tweakreg import solve_starlists
+from webbalign.steps.tweakreg_options import TweakReg
+
+__all__ = ["BandJob", "Map", "measure_stars"]
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class BandJob:
+    """One band that is to be measured.
+
+    Attributes
+    ----------
+    band : str
+    method : str
+    paths : tuple of Path
+        Its images, in the order of their names.
+    infos : tuple of ImageInfo
+        What their headers say (without the WCS).
+    by_visit : bool
+        Whether all dithers of a visit get one correction.
+    by_module : bool
+        Whether the modules of NIRCam get corrections of their own.
+    options : TweakReg
+        For this band.
+    folder : Path
+        For what is worth keeping.
+    reproject_func : str
+    catalog_function : callable or None
+    catalog_kwargs : mapping
+    """
+
+    band: str
+    method: str
+    paths: tuple[Path, ...]
+    infos: tuple[ImageInfo, ...]
+    by_visit: bool
+    by_module: bool
+    options: TweakReg
+    folder: Path
+    reproject_func: str = "interp"
+    catalog_function: Callable[..., Any] | None = None
+    catalog_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[AdjustKey]:
+        """What each image is a measurement of."""
+        return [
+            measured_key(info, by_visit=self.by_visit, by_module=self.by_module)
+            for info in self.infos
+        ]
+
+
+def measure_stars(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
+    """Measure a band by its stars; writes ``{band}_tweakreg_solution.ecsv`` into the job's folder.
+
+    Parameters
+    ----------
+    job : BandJob
+    map : callable
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        If an image or a catalog cannot be used.
+    """
+    given = vars(job.options)
+    check_reference(AbsoluteCatalog.from_mapping(given))
+    keys = job.keys
+    catalogs: list[Path | None] = [None] * len(keys)
+    if job.catalog_function is not None:
+        catalogs = [
+            make_catalog(path, job.catalog_function, job.catalog_kwargs, job.folder / job.band)
+            for path in job.paths
+        ]
+    finding, files = SourceFinding.from_mapping(given), CatalogFiles.from_mapping(given)
+    tasks = [
+        FindTask(path, str(key), finding, files, catalog=catalog)
+        for path, key, catalog in zip(job.paths, keys, catalogs, strict=True)
+    ]
+    progress.start(f"{job.band}: find stars", len(tasks))
+    found = []
+    for stars in map(find_in_image, tasks):
+        found.append(stars)
+        progress.advance()
+    progress.done()
+    solution = solve_starlists(found, job.options)
+    write_solution(solution, job.folder / f"{job.band}_tweakreg_solution.ecsv")
+    return MeasuredBand(job.band, _entries(job, keys, solution), _catalog(job, solution))
+
+
+def _catalog(job: BandJob, solution: Solution) -> str:
+    """Name the catalog if the band is tied to it."""
+    name = AbsoluteCatalog.from_mapping(vars(job.options)).name
+    tied = any(row.status is ImageStatus.ALIGNED for row in solution.images)
+    return Path(name).name if name and tied else ""
+
+
+def _entries(
+    job: BandJob, keys: Sequence[AdjustKey], solution: Solution
+) -> tuple[VisitCorrection, ...]:
+    groups: dict[AdjustKey, list[SolvedImage]] = {}
+    for key, row in zip(keys, solution.images, strict=True):
+        groups.setdefault(key, []).append(row)
+    return tuple(_entry(job, key, groups[key]) for key in sorted(groups, key=str))
+
+
+def _entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> VisitCorrection:
+    """Join the images of a group, which share one correction of the sky."""
+    rows = sorted(rows, key=lambda row: row.filename)
+    usable = [row for row in rows if row.is_applied]
+    vectors = np.array([row.plane.axes[2] for row in usable or rows])
+    ra, dec = TangentPlane.around(vectors).centre.tolist()
+    plane = TangentPlane.about(ra, dec)
+    correction, cov = Correction.none(), np.full((6, 6), np.nan)
+    if usable:
+        nearest = max(usable, key=lambda row: float(row.plane.axes[2] @ plane.axes[2]))
+        correction, cov = nearest.correction, nearest.cov
+        if nearest.cov.any():  # (the reference stays the identity to the last bit)
+            correction, cov = between_planes(correction, cov, nearest.plane, plane)
+    used = np.array([row.n_used for row in usable])
+    rms = np.array([row.rms for row in usable])
+    known = np.isfinite(rms) & (used > 0) if usable else np.zeros(0, bool)
+    return VisitCorrection(
+        key=key,
+        correction=correction,
+        reference=(ra, dec),
+        cov=cov,
+        status=_status(rows, usable),
+        reason=_reason(rows),
+        n_images=len(rows),
+        n_used=int(used.sum()),
+        rms=float(np.sqrt(np.average(rms[known] ** 2, weights=used[known])))
+        if known.any()
+        else np.nan,
+        chi2_reduced=usable[0].chi2_reduced if usable else np.nan,
+        bands=(job.band,),
+        methods=(job.method,),
+    )
+
+
+def _status(rows: Sequence[SolvedImage], usable: Sequence[SolvedImage]) -> AdjustStatus:
+    if usable:
+        # images of a group differ only where one of them cannot be measured
+        return AdjustStatus(Counter(str(row.status) for row in usable).most_common(1)[0][0])
+    failed = all(row.status is ImageStatus.FAILED for row in rows)
+    return AdjustStatus.FAILED if failed else AdjustStatus.UNCHANGED
+
+
+def _reason(rows: Sequence[SolvedImage]) -> str:
+    """Give the reasons, each once."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.reason:
+            reasons.setdefault(row.reason, []).append(row.filename)
+    return "; ".join(
+        text if len(names) == len(rows) else f"{', '.join(names)}: {text}"
+        for text, names in reasons.items()
+    )

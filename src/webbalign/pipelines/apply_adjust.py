@@ -1,0 +1,226 @@
+"""Apply a table of corrections to the images of any band."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from webbalign.core.errors import InputError
+from webbalign.pipelines._star_bands import Map
+from webbalign.products.atomic import sweep
+from webbalign.products.corrected import save_corrected
+from webbalign.products.corrector import Correction, image_plane, transported
+from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.models import refuse_existing
+from webbalign.products.sip import SipApproximation
+from webbalign.products.wcs_adjust_file import (
+    AdjustStatus,
+    VisitCorrection,
+    WcsAdjust,
+    read_wcs_adjust,
+)
+
+__all__ = ["AdjustedImage", "apply_wcs_adjust", "images_in"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdjustedImage:
+    """What has become of an image.
+
+    Attributes
+    ----------
+    path : Path
+        The product.
+    key : str
+        The entry of the table that was applied; empty: the table has none for this image, which
+        was copied.
+    status : AdjustStatus
+        Of the entry; UNCHANGED without one.
+    reason : str
+    error : float
+        Arcsec, of bringing the correction into the plane of the image.
+    """
+
+    path: Path
+    key: str
+    status: AdjustStatus
+    reason: str = ""
+    error: float = 0.0
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the image is aligned now."""
+        return bool(self.key) and self.status in (
+            AdjustStatus.ALIGNED, AdjustStatus.REFERENCE, AdjustStatus.UNKNOWN,
+        )  # fmt: skip
+
+
+def images_in(places: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the images among files and folders (of which all ``*_cal.fits`` are taken).
+
+    Raises
+    ------
+    InputError
+        If there is none, or two have one name.
+    """
+    given = [places] if isinstance(places, str | Path) else list(places)
+    found: list[Path] = []
+    for place in map(Path, given):
+        if not place.is_dir():
+            found.append(place)
+            continue
+        here = sorted([*place.glob("*_cal.fits"), *place.glob("*_cal.fits.gz")])
+        if not here:
+            log.warning("%s: no *_cal.fits in it", place)
+        found += here
+    if not found:
+        raise InputError(None, "no images", "_cal.fits files, or folders with such files")
+    names = [path.name for path in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(twice[0], "given twice", "images of different names")
+    return found
+
+
+def apply_wcs_adjust(
+    adjust: WcsAdjust | str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    output_dir: str | Path = ".",
+    overwrite: bool = True,
+    map: Map = map,
+    advance: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> list[AdjustedImage]:
+    """Write images with the corrections of a table; they keep their file names.
+
+    Parameters
+    ----------
+    adjust : WcsAdjust, str or Path
+        ``{target}_wcs_adjust.toml``, ours or PJPipe's.
+    images : files, or folders with ``*_cal.fits``
+        Of any band. An image takes the correction of its exposure, else that of its visit; one for
+        its NIRCam module goes before one for both.
+    output_dir : str or Path
+    overwrite : bool
+        Whether existing products may be replaced. An input never is.
+    map : callable
+        ``map(function, items)``.
+    advance : callable
+        Called after each image.
+    **options
+        Of :class:`webbalign.products.sip.SipApproximation`.
+
+    Returns
+    -------
+    list of AdjustedImage
+        In the order of the images. One without a correction is copied with S_TWKREG = FAILED.
+
+    Raises
+    ------
+    InputError
+        If the table or an image cannot be used; no product is written if a product would replace
+        an input.
+    """
+    sip = SipApproximation(**options)
+    table = adjust if isinstance(adjust, WcsAdjust) else read_wcs_adjust(adjust)
+    paths = images_in(images)
+    folder = Path(output_dir).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    products = [folder / path.name.removesuffix(".gz") for path in paths]
+    inputs = {path.resolve() for path in paths}
+    for product in products:
+        if product.resolve() in inputs:
+            raise InputError(product, "is an input, which would be replaced", "another folder")
+        refuse_existing(product, overwrite)
+    work = partial(_adjusted, table=table, sip=sip, overwrite=overwrite)
+    done = []
+    for image in map(work, list(zip(paths, products, strict=True))):
+        _say(image)
+        done.append(image)
+        advance()
+    return done
+
+
+def _say(image: AdjustedImage) -> None:
+    if not image.key:
+        log.warning("%s: %s; its WCS stays", image.path, image.reason)
+    elif image.is_aligned:
+        log.info("saved %s (%s of %s)", image.path, image.status, image.key)
+    else:
+        log.warning("%s: %s of %s (%s)", image.path, image.status, image.key, image.reason)
+
+
+def _adjusted(
+    task: tuple[Path, Path], table: WcsAdjust, sip: SipApproximation, overwrite: bool
+) -> AdjustedImage:
+    source, product = task
+    info = read_info(source)
+    entry = table.correction_for(info)
+    if entry is None:
+        reason = "the table has no correction for it"
+        _save(source, product, None, "FAILED", f"webbalign wcs adjust: {reason}", sip, overwrite)
+        return AdjustedImage(product, "", AdjustStatus.UNCHANGED, reason)
+    correction, error = correction_of(entry, info)
+    status = "COMPLETE" if entry.is_aligned else "FAILED"
+    _save(source, product, correction, status, _history(entry, correction), sip, overwrite)
+    return AdjustedImage(product, str(entry.key), entry.status, entry.reason, error)
+
+
+def _save(
+    source: Path,
+    product: Path,
+    correction: Correction | None,
+    status: str,
+    history: str,
+    sip: SipApproximation,
+    overwrite: bool,
+) -> None:
+    save_corrected(
+        source, product, correction, status=status, sip=sip, history=history, overwrite=overwrite
+    )
+
+
+def correction_of(entry: VisitCorrection, info: ImageInfo) -> tuple[Correction | None, float]:
+    """Express the correction of an entry in the plane of an image.
+
+    Parameters
+    ----------
+    entry : VisitCorrection
+    info : ImageInfo
+        With the WCS.
+
+    Returns
+    -------
+    correction : Correction or None
+        None: nothing is changed.
+    error : float
+        Arcsec.
+    """
+    given = entry.correction
+    still = np.array_equal(given.matrix, np.eye(2)) and not given.shift.any()
+    if not entry.is_applied or still:
+        return None, 0.0
+    if entry.plane is None:
+        return given, 0.0
+    image = image_plane(info.wcs, info.wcsinfo, info.shape, info.name)
+    # one turn of the sky for all images of a visit, however far they are from its reference
+    return transported(given, entry.plane, image.plane, image.outline)
+
+
+def _history(entry: VisitCorrection, correction: Correction | None) -> str:
+    reason = f" ({entry.reason})" if entry.reason else ""
+    text = f"webbalign wcs adjust: {entry.key} {entry.status}{reason}"
+    if correction is None:
+        return text
+    x, y = correction.shift
+    return f"{text}; shift {x:.6f}, {y:.6f} arcsec, roll {correction.rotation:.7f} deg"

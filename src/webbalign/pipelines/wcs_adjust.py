@@ -1,0 +1,447 @@
+"""wcs adjust: measure each visit's correction where it can be measured, for all bands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from webbalign.core.errors import InputError, OptionError
+from webbalign.execution import NullProgress, Progress, executor
+from webbalign.pipelines._band_parameters import tweakreg_options
+from webbalign.pipelines._band_results import measured_once
+from webbalign.pipelines._catalog_functions import catalog_function
+from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
+from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, method_for, parse_method
+from webbalign.products.atomic import sweep
+from webbalign.products.gaia import SERVICE_CATALOGS
+from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.visit_frames import MeasuredBand, combined_visits
+from webbalign.products.wcs_adjust_file import (
+    AdjustStatus,
+    VisitCorrection,
+    WcsAdjust,
+    adjust_file_name,
+    write_wcs_adjust,
+)
+
+__all__ = ["GetWCSAdjustStep", "band_images", "get_wcs_adjust", "measure_band"]
+
+log = logging.getLogger(__name__)
+
+WORK_FOLDER = "get_wcs_adjust"
+
+Measure = Callable[[BandJob, Map, Progress], MeasuredBand]
+
+# How a band is measured, by the name of the method
+METHODS: dict[str, Measure] = {"tweakreg": measure_stars}
+
+
+def band_images(directory: str | Path, band: str) -> list[Path]:
+    """Return the images of a band: ``directory/band/*_cal.fits`` (or .gz), by name.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or no image in it.
+    """
+    folder = Path(directory).expanduser() / band
+    expected = f"a folder {band} with _cal.fits files"
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", expected)
+    paths = sorted([*folder.glob("*_cal.fits"), *folder.glob("*_cal.fits.gz")])
+    if not paths:
+        raise InputError(folder, "no *_cal.fits in it", expected)
+    return paths
+
+
+def get_wcs_adjust(
+    images: Mapping[str, Sequence[str | Path]],
+    *,
+    target: str = "target",
+    output_dir: str | Path = ".",
+    method: str | Mapping[str, str] = "tweakreg",
+    alignment_catalog: str | Path | None = None,
+    group_dithers: Sequence[str] | str | None = None,
+    degroup_nircam_modules: bool = False,
+    tweakreg_parameters: Mapping[str, Any] | None = None,
+    reproject_func: str = "interp",
+    custom_catalog_function: Callable[..., Any] | str | None = None,
+    custom_catalog_function_kwargs: Mapping[str, Any] | None = None,
+    consistency: float = 20.0,
+    overwrite: bool = False,
+    map: Map = map,
+    progress: Progress | None = None,
+) -> WcsAdjust:
+    """Measure the corrections of a target and write ``{target}_wcs_adjust.toml``.
+
+    Parameters
+    ----------
+    images : mapping
+        By band, its ``_cal`` files.
+    target : str
+    output_dir : str or Path
+        For the table. What each band gave lies in its folder ``get_wcs_adjust``; a band is not
+        measured again unless its images, catalogs or parameters have changed.
+    method : str or mapping
+        ``tweakreg`` or ``cross_corr``, or one by instrument.
+    alignment_catalog : str or Path, optional
+        A file, or the name of a service's catalog. None: one visit is the reference.
+    group_dithers : sequence of str, optional
+        Instruments of which all dithers of a visit are measured as one.
+    degroup_nircam_modules : bool
+    tweakreg_parameters : mapping, optional
+        Options of tweakreg, nested as PJPipe's (see `_band_parameters.tweakreg_options`).
+    reproject_func : str
+    custom_catalog_function : callable or str, optional
+        Makes the catalog of stars of an image; see `_catalog_functions.make_catalog`.
+    custom_catalog_function_kwargs : mapping, optional
+    consistency : float
+        Bands of a visit that differ by less (mas) are not called inconsistent.
+    overwrite : bool
+        Measure all bands again.
+    map : callable
+        ``map(function, items)``: lazily or in parallel, results in order.
+    progress : Progress, optional
+
+    Returns
+    -------
+    WcsAdjust
+        The order of bands and files has no influence on it.
+
+    Raises
+    ------
+    OptionError
+        If an option cannot be followed.
+    InputError
+        If an image or a catalog cannot be used.
+    """
+    options = WcsAdjustOptions(
+        target=target,
+        bands=tuple(images),
+        alignment_catalog=_text(alignment_catalog),
+        group_dithers=_words(group_dithers),
+        degroup_nircam_modules=degroup_nircam_modules,
+        reproject_func=reproject_func,
+        consistency=consistency,
+    )
+    parse_method(method)
+    if not images:
+        raise InputError(None, "no bands given", "images by band")
+    folder = Path(output_dir).expanduser()
+    work = folder / WORK_FOLDER
+    work.mkdir(parents=True, exist_ok=True)
+    for place in (folder, work):
+        sweep(place)
+    made = catalog_function(custom_catalog_function)
+    jobs = []
+    for band in sorted(images):
+        job = _job(band, images[band], options, method, tweakreg_parameters or {}, work, map)
+        jobs.append(
+            replace(job, catalog_function=made, catalog_kwargs=custom_catalog_function_kwargs or {})
+        )
+    measures = [_method(job.method) for job in jobs]  # refused before any work
+    bands = [
+        measured_once(job, measure, map, progress or NullProgress(), overwrite=overwrite)
+        for job, measure in zip(jobs, measures, strict=True)
+    ]
+    adjust = WcsAdjust(
+        combined_visits(bands, tolerance=options.consistency * 1e-3), _run(options, jobs, bands)
+    )
+    _report(adjust.entries)
+    path = write_wcs_adjust(adjust, folder / adjust_file_name(target))
+    log.info("saved %s", path)
+    return adjust
+
+
+def measure_band(job: BandJob, map: Map = map, progress: Progress | None = None) -> MeasuredBand:
+    """Measure one band by the method of its job.
+
+    Raises
+    ------
+    OptionError
+        If there is no such method.
+    """
+    return _method(job.method)(job, map, progress or NullProgress())
+
+
+def _method(name: str) -> Measure:
+    if name not in METHODS:
+        have = ", ".join(METHODS)
+        raise OptionError(f"option 'method' is {name!r}, which is not available; there is: {have}")
+    return METHODS[name]
+
+
+def _job(
+    band: str,
+    images: Sequence[str | Path],
+    options: WcsAdjustOptions,
+    method: str | Mapping[str, str],
+    parameters: Mapping[str, Any],
+    work: Path,
+    map: Map,
+) -> BandJob:
+    paths = sorted((Path(path).expanduser() for path in images), key=lambda path: path.name)
+    if not paths:
+        raise InputError(None, f"no images of {band}", "_cal files")
+    names = [path.name for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(twice[0], "given twice", "images of different names")
+    infos = tuple(map(_bare_info, paths))
+    instruments = sorted({info.instrument.lower() for info in infos})
+    if len(instruments) > 1:
+        raise InputError(None, f"{band}: images of {', '.join(instruments)}", "one instrument")
+    instrument = instruments[0]
+    catalog = options.alignment_catalog or ""
+    job = BandJob(
+        band=band,
+        method=method_for(method, instrument),
+        paths=tuple(paths),
+        infos=infos,
+        by_visit=instrument in options.group_dithers,
+        by_module=options.degroup_nircam_modules and instrument == "nircam",
+        options=tweakreg_options(
+            parameters, target=options.target, band=band, instrument=instrument, catalog=catalog
+        ),
+        folder=work,
+        reproject_func=options.reproject_func,
+    )
+    _ = job.keys  # an image that does not tell its visit is refused before any work
+    return job
+
+
+def _bare_info(path: Path) -> ImageInfo:
+    return replace(read_info(path), wcs=None)
+
+
+def _words(value: Sequence[str] | str | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def _text(value: str | Path | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _run(
+    options: WcsAdjustOptions, jobs: Sequence[BandJob], bands: Sequence[MeasuredBand]
+) -> dict[str, Any]:
+    from webbalign import __version__
+
+    return {
+        "webbalign": __version__,
+        "target": options.target,
+        "group_dithers": sorted(options.group_dithers),
+        "degroup_nircam_modules": options.degroup_nircam_modules,
+        "consistency_mas": options.consistency,
+        "bands": {
+            job.band: {
+                "method": job.method,
+                "instrument": job.infos[0].instrument.lower(),
+                "n_images": len(job.paths),
+                "catalog": band.catalog,
+                "tweakreg_parameters": {
+                    name: list(value) if isinstance(value, tuple) else value
+                    for name, value in vars(job.options).items()
+                },
+            }
+            for job, band in zip(jobs, bands, strict=True)
+        },
+    }
+
+
+def _report(entries: Sequence[VisitCorrection]) -> None:
+    for entry in entries:
+        if not entry.key.exposure or entry.reason:
+            say = log.info if entry.is_aligned else log.warning
+            reason = f" ({entry.reason})" if entry.reason else ""
+            say("%s: %s%s", entry.key, entry.status, reason)
+    frames = {entry.frame for entry in entries if entry.is_applied}
+    if len(frames) > 1:
+        log.warning(
+            "%d frames that nothing connects, held by %s: give an alignment catalog, or bands that "
+            "share visits",
+            len(frames),
+            ", ".join(sorted(frames)),
+        )
+
+
+class GetWCSAdjustStep:
+    """The same with the parameters and methods of PJPipe's step of that name.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Folder of the target; the table and the folder ``get_wcs_adjust`` are written there.
+    progress_dict : mapping
+        By band, ``{"dir": folder of its _cal files, "success": bool}``. A band that is not there
+        or was no success is left out, which is said. None: ``directory/band``.
+    target : str
+    alignment_dir : str or Path
+        Folder of the alignment catalogs.
+    procs : int
+        Processes.
+    bands : sequence of str
+        Bands in which the corrections are measured.
+    method : str or mapping
+        ``tweakreg``, ``cross_corr``, or one by instrument.
+    alignment_catalogs : mapping, optional
+        By target, its alignment catalog.
+    group_dithers : sequence of str, optional
+        Instruments of which all dithers of a visit get one correction.
+    degroup_nircam_modules : bool
+    tweakreg_parameters : mapping, optional
+    reproject_func : str
+        ``interp``, ``exact`` or ``adaptive``.
+    overwrite : bool
+    custom_catalog_function : callable or str, optional
+    custom_catalog_function_kwargs : mapping, optional
+
+    Attributes
+    ----------
+    result : WcsAdjust or None
+        Of the last `do_step`.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        progress_dict: Mapping[str, Any] | None,
+        target: str,
+        alignment_dir: str | Path,
+        procs: int = 1,
+        bands: Sequence[str] | None = None,
+        method: str | Mapping[str, str] = "tweakreg",
+        alignment_catalogs: Mapping[str, str] | None = None,
+        group_dithers: Sequence[str] | str | None = None,
+        degroup_nircam_modules: bool = False,
+        tweakreg_parameters: Mapping[str, Any] | None = None,
+        reproject_func: str = "interp",
+        overwrite: bool = False,
+        custom_catalog_function: Callable[..., Any] | str | None = None,
+        custom_catalog_function_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not bands:
+            raise OptionError("option 'bands' is empty; expected bands to measure")
+        parse_method(method)
+        self.directory, self.target, self.bands = Path(directory), target, list(bands)
+        self.progress_dict = progress_dict
+        self.procs, self.overwrite = procs, overwrite
+        self.result: WcsAdjust | None = None
+        name = (alignment_catalogs or {}).get(target)
+        self._settings: dict[str, Any] = {
+            "target": target,
+            "method": method,
+            "alignment_catalog": name and _catalog_path(Path(alignment_dir), name),
+            "group_dithers": group_dithers,
+            "degroup_nircam_modules": degroup_nircam_modules,
+            "tweakreg_parameters": tweakreg_parameters,
+            "reproject_func": reproject_func,
+            "custom_catalog_function": custom_catalog_function,
+            "custom_catalog_function_kwargs": custom_catalog_function_kwargs,
+        }
+
+    def do_step(self) -> bool:
+        """Measure all bands and write the table; True: everything is aligned."""
+        images = {}
+        for band in self.bands:
+            try:
+                images[band] = self._images(band)
+            except InputError as error:
+                log.warning("%s: left out (%s)", band, error)
+        if not images:
+            raise InputError(self.directory, f"no images of {', '.join(self.bands)}", "_cal files")
+        with self._pool() as pool:
+            self.result = self._get(images, self.directory, pool)
+        return self.result.all_aligned
+
+    def run_tweakreg(self, band_full: str, out_dir: str | Path) -> bool:
+        """Measure one band by its stars, and write its table into a folder."""
+        return self._run_band(band_full, out_dir, "tweakreg")
+
+    def run_cross_corr(self, band_full: str, out_dir: str | Path) -> bool:
+        """Measure one band by correlation, and write its table into a folder."""
+        return self._run_band(band_full, out_dir, "cross_corr")
+
+    def get_visit_transforms(self, in_dir: str | Path) -> dict[str, dict[str, Any]]:
+        """Combine the results of bands that lie in a folder.
+
+        Returns
+        -------
+        dict
+            By key, ``shift`` (arcsec) and ``matrix`` as arrays.
+        """
+        from webbalign.products.wcs_adjust_file import read_wcs_adjust
+
+        folder = Path(in_dir)
+        bands = []
+        for method in METHODS:
+            for path in sorted(folder.glob(f"*_{method}.toml")):
+                table = read_wcs_adjust(path)
+                bands.append(
+                    MeasuredBand(table.run["band"], table.entries, table.run.get("catalog", ""))
+                )
+        if not bands:
+            raise InputError(folder, "no results of bands in it", "what run_tweakreg writes")
+        return {
+            str(entry.key): {"shift": entry.correction.shift, "matrix": entry.correction.matrix}
+            for entry in combined_visits(bands)
+        }
+
+    def make_stacked_images(
+        self, dithers: Sequence[str], in_dir: str | Path, out_dir: str | Path, procs: int = 1
+    ) -> list[bool]:
+        """Stack the dithers of each detector and visit (for cross_corr)."""
+        return [self.parallel_make_stacked_image(dither, in_dir, out_dir) for dither in dithers]
+
+    def parallel_make_stacked_image(
+        self, dither: str, in_dir: str | Path, out_dir: str | Path
+    ) -> bool:
+        """Stack the dithers of one detector and visit (for cross_corr)."""
+        _method("cross_corr")
+        return False
+
+    def _images(self, band: str) -> list[Path]:
+        if self.progress_dict is None:
+            return band_images(self.directory, band)
+        known = self.progress_dict.get(band)
+        if not known or "dir" not in known:
+            raise InputError(band, "no folder in progress_dict")
+        if not known.get("success", True):
+            raise InputError(band, "not successful so far, says progress_dict")
+        folder = Path(known["dir"])
+        return band_images(folder.parent, folder.name)
+
+    def _get(self, images: Mapping[str, list[Path]], folder: Path, pool: Any) -> WcsAdjust:
+        return get_wcs_adjust(
+            images, output_dir=folder, overwrite=self.overwrite, map=pool.map, **self._settings
+        )
+
+    def _run_band(self, band: str, out_dir: str | Path, method: str) -> bool:
+        _method(method)
+        settings = dict(self._settings)
+        made = catalog_function(settings.pop("custom_catalog_function"))
+        kwargs = settings.pop("custom_catalog_function_kwargs") or {}
+        parameters = settings.pop("tweakreg_parameters") or {}
+        settings.pop("method")
+        groups = _words(settings.pop("group_dithers"))
+        options = WcsAdjustOptions(bands=(band,), group_dithers=groups, **settings)
+        folder = Path(out_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._pool() as pool:
+            job = _job(band, self._images(band), options, method, parameters, folder, pool.map)
+            job = replace(job, catalog_function=made, catalog_kwargs=kwargs)
+            measured = measured_once(
+                job, _method(method), pool.map, NullProgress(), overwrite=self.overwrite
+            )
+        return any(entry.status is not AdjustStatus.FAILED for entry in measured.entries)
+
+    def _pool(self) -> Any:
+        return executor("serial" if self.procs == 1 else "processes", self.procs)
+
+
+def _catalog_path(folder: Path, name: str) -> str:
+    """Return a catalog's path in the folder of the catalogs; a service's name stays a name."""
+    return name if name.upper() in SERVICE_CATALOGS else str(folder.expanduser() / name)

@@ -1,0 +1,99 @@
+"""Options of wcs adjust, apart from what takes long to import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from webbalign.core.errors import OptionError
+from webbalign.core.options import Options, opt
+
+__all__ = ["METHOD_NAMES", "WcsAdjustOptions", "method_for", "parse_method"]
+
+METHOD_NAMES = ("tweakreg", "cross_corr")
+_INSTRUMENTS = ("nircam", "miri", "niriss")
+
+
+@dataclass(frozen=True)
+class WcsAdjustOptions(Options):
+    """What is measured, and how."""
+
+    target: str = opt("target", "Name of the target: of the table, and in tweakreg_parameters.")
+    bands: tuple[str, ...] = opt(
+        (), "Bands in which the corrections are measured: the folders of the target's folder."
+    )
+    method: str = opt(
+        "tweakreg",
+        "tweakreg or cross_corr, or one for each instrument: '{nircam: tweakreg, miri: "
+        "cross_corr}' (tweakreg for those that are not named).",
+    )
+    alignment_dir: str = opt(".", "Folder of the alignment catalog.")
+    alignment_catalog: str | None = opt(
+        None,
+        "Catalog with ra and dec (FITS, ECSV, CSV) to which the images are aligned, or GAIADR3 "
+        "and so on. None: a visit is the reference.",
+    )
+    group_dithers: tuple[str, ...] = opt(
+        (),
+        "Instruments of which all dithers of a visit get one correction, measured as one. Of the "
+        "others each exposure gets one, and the visit the mean of them.",
+        choices=_INSTRUMENTS,
+    )
+    degroup_nircam_modules: bool = opt(
+        False, "Whether the modules A and B of NIRCam get corrections of their own."
+    )
+    reproject_func: str = opt(
+        "interp",
+        "How dithers are brought together (cross_corr).",
+        choices=("interp", "exact", "adaptive"),
+    )
+    custom_catalog_function: str | None = opt(
+        None,
+        "Function, module.name, that makes the catalog of the stars of an image in place of the "
+        "star finder (tweakreg).",
+    )
+    consistency: float = opt(
+        20.0,
+        "By how much bands of a visit may differ, in mas, before they are called inconsistent.",
+        min=0.0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_method(self.method)
+
+
+def parse_method(method: str | Mapping[str, str]) -> dict[str, str]:
+    """Return the method by instrument; the key "" is for all others.
+
+    Raises
+    ------
+    OptionError
+        If there is no such method, or it cannot be read.
+
+    >>> parse_method("{nircam: tweakreg, miri: cross_corr}")
+    {'': 'tweakreg', 'nircam': 'tweakreg', 'miri': 'cross_corr'}
+    """
+    expected = f"{' or '.join(METHOD_NAMES)}, or {{instrument: method, ...}}"
+    if isinstance(method, Mapping):
+        pairs = {str(key).strip().lower(): str(value).strip() for key, value in method.items()}
+    elif ":" in method or "{" in method:
+        words = [part.split(":") for part in method.strip().strip("{}").split(",") if part.strip()]
+        if any(len(part) != 2 for part in words):
+            raise OptionError(f"option 'method' is {method!r}; expected {expected}")
+        pairs = {key.strip(" '\"").lower(): value.strip(" '\"") for key, value in words}
+    else:
+        pairs = {"": method.strip()}
+    for instrument, name in pairs.items():
+        if name not in METHOD_NAMES:
+            raise OptionError(f"option 'method' is {name!r}; expected {expected}")
+        if instrument and instrument not in _INSTRUMENTS:
+            known = ", ".join(_INSTRUMENTS)
+            raise OptionError(f"option 'method' names {instrument!r}; expected {known}")
+    return {"": "tweakreg"} | pairs
+
+
+def method_for(method: str | Mapping[str, str], instrument: str) -> str:
+    """Return the method for an instrument."""
+    methods = parse_method(method)
+    return methods.get(instrument.lower(), methods[""])

@@ -1,0 +1,268 @@
+"""One correction per exposure and per visit from what was measured in several bands and dithers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webbalign.core.combining import Combined, combine, disagreement
+from webbalign.core.planes import TangentPlane, sky_to_vectors
+from webbalign.products.corrector import Correction
+from webbalign.products.visits import AdjustKey
+from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
+
+__all__ = [
+    "between_planes",
+    "brought",
+    "by_key",
+    "exposures_and_visits",
+    "mean_of",
+    "middle_plane",
+    "visit_key",
+]
+
+# Half the width of the field for which a correction is brought from plane to plane, arcsec
+_REACH = 150.0
+# Steps of the numerical derivatives, which are all but linear
+_STEPS = np.array([1e-5, 1e-5, 1e-5, 1e-5, 1e-2, 1e-2])
+_UNLIKELY = 1e-4
+
+
+def brought(
+    entry: VisitCorrection, plane: TangentPlane, turn: NDArray[np.float64] | None = None
+) -> tuple[Correction, NDArray[np.float64]]:
+    """Express a correction in another plane; before that, turn the corrected sky.
+
+    Parameters
+    ----------
+    entry : VisitCorrection
+        With a reference.
+    plane : TangentPlane
+    turn : ndarray, shape (3, 3), optional
+        Rotation that moves corrected unit vectors.
+
+    Returns
+    -------
+    correction : Correction
+        In `plane`.
+    cov : ndarray, shape (6, 6)
+    """
+    source = entry.plane
+    assert source is not None
+    return between_planes(entry.correction, entry.cov, source, plane, turn)
+
+
+def between_planes(
+    correction: Correction,
+    cov: NDArray[np.float64],
+    source: TangentPlane,
+    plane: TangentPlane,
+    turn: NDArray[np.float64] | None = None,
+) -> tuple[Correction, NDArray[np.float64]]:
+    """Express a correction of one plane, with its covariance, in another; see `brought`."""
+    seen = plane if turn is None else TangentPlane(plane.axes @ turn)
+    values = np.concatenate([correction.matrix.ravel(), correction.shift])
+    moved = _affine(values, source, plane, seen)
+    jacobian = np.empty((6, 6))
+    for k, step in enumerate(_STEPS):
+        change = step * (np.arange(6) == k)
+        ahead = _affine(values + change, source, plane, seen)
+        behind = _affine(values - change, source, plane, seen)
+        jacobian[:, k] = (ahead - behind) / (2 * step)
+    there = jacobian @ cov @ jacobian.T
+    return Correction(moved[:4].reshape(2, 2), moved[4:]), (there + there.T) / 2
+
+
+def _affine(
+    values: NDArray[np.float64], source: TangentPlane, plane: TangentPlane, seen: TangentPlane
+) -> NDArray[np.float64]:
+    """Fit the map from points of `plane` to their corrected places as read in `seen`."""
+    grid = np.linspace(-_REACH, _REACH, 3)
+    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    there, _ = plane.map_to(source, points)
+    moved, _ = source.map_to(seen, Correction(values[:4].reshape(2, 2), values[4:]).apply(there))
+    # the displacements are fitted, so that nothing is lost by rounding
+    design = np.concatenate([points / _REACH, np.ones((len(points), 1))], axis=1)
+    solution = np.linalg.lstsq(design, moved - points, rcond=None)[0]
+    return np.concatenate([(np.eye(2) + solution[:2].T / _REACH).ravel(), solution[2]])
+
+
+def middle_plane(entries: Iterable[VisitCorrection]) -> TangentPlane:
+    """Return the plane in the middle of the entries' references, whatever their order."""
+    places = sorted({entry.reference for entry in entries if entry.reference is not None})
+    if len(places) == 1:
+        return TangentPlane.about(*places[0])
+    return TangentPlane.around(sky_to_vectors(np.array(places)))
+
+
+def mean_of(
+    entries: Sequence[VisitCorrection], plane: TangentPlane, *, scatter: bool, tolerance: float
+) -> Combined:
+    """Combine entries in a plane (see `webbalign.core.combining.combine`)."""
+    moved = [brought(entry, plane) for entry in entries]
+    return combine(
+        [correction.matrix for correction, _ in moved],
+        [correction.shift for correction, _ in moved],
+        [cov for _, cov in moved],
+        scatter=scatter,
+        tolerance=tolerance,
+    )
+
+
+def visit_key(entry: VisitCorrection) -> AdjustKey:
+    """Return the key of the visit (and module) that an entry belongs to."""
+    return AdjustKey(entry.key.visit, "", entry.key.module)
+
+
+def by_key(
+    entries: Iterable[VisitCorrection], key: Callable[[VisitCorrection], AdjustKey]
+) -> dict[AdjustKey, list[VisitCorrection]]:
+    """Sort entries by a key; the order within each group does not depend on theirs."""
+    found: dict[AdjustKey, list[VisitCorrection]] = {}
+    for entry in sorted(entries, key=lambda entry: (str(entry.key), entry.bands)):
+        found.setdefault(key(entry), []).append(entry)
+    return found
+
+
+def exposures_and_visits(
+    entries: Iterable[VisitCorrection], tolerance: float
+) -> list[VisitCorrection]:
+    """Combine the entries of one frame.
+
+    Parameters
+    ----------
+    entries : iterable of VisitCorrection
+        Each of one exposure or visit in one band, all with a reference.
+    tolerance : float
+        Arcsec; what differs by less is not called inconsistent.
+
+    Returns
+    -------
+    list of VisitCorrection
+        Of each exposure, and of each visit. They are INCONSISTENT, with a reason that names
+        what differs, if bands or exposures disagree by more than their errors and `tolerance`.
+    """
+    given = list(entries)
+    found: list[VisitCorrection] = []
+    for group in by_key(given, visit_key).values():
+        exposures = [
+            _of_exposure(key, members, tolerance)
+            for key, members in by_key(group, lambda entry: entry.key).items()
+        ]
+        visit, outliers = _of_visit(group, exposures, tolerance)
+        found.append(visit)
+        for entry in exposures:
+            if not entry.key.exposure:
+                continue
+            found.append(_named(entry, outliers[entry.key]) if entry.key in outliers else entry)
+    return found
+
+
+def _named(entry: VisitCorrection, reason: str) -> VisitCorrection:
+    text = f"{entry.reason}; {reason}" if entry.reason else reason
+    return replace(entry, status=AdjustStatus.INCONSISTENT, reason=text)
+
+
+def _of_exposure(
+    key: AdjustKey, members: Sequence[VisitCorrection], tolerance: float
+) -> VisitCorrection:
+    """Combine the bands of one exposure: they had the same pointing."""
+    if len(members) == 1:
+        return members[0]
+    plane = middle_plane(members)
+    mean = mean_of(members, plane, scatter=False, tolerance=tolerance)
+    entry = _joined(key, members, plane, mean)
+    apart = _apart(members, plane, tolerance)
+    return _named(entry, apart) if apart else entry
+
+
+def _of_visit(
+    measured: Sequence[VisitCorrection], exposures: Sequence[VisitCorrection], tolerance: float
+) -> tuple[VisitCorrection, dict[AdjustKey, str]]:
+    """Combine the exposures of a visit; tell the outliers among them."""
+    key = visit_key(measured[0])
+    if len(exposures) == 1:
+        return replace(exposures[0], key=key), {}
+    plane = middle_plane(exposures)
+    mean = mean_of(exposures, plane, scatter=True, tolerance=tolerance)
+    entry = _joined(key, exposures, plane, mean)
+    outliers = {}
+    for item, used in zip(exposures, mean.used, strict=True):
+        if not used:
+            off = brought(item, plane)[0].shift - mean.shift
+            outliers[item.key] = (
+                f"{1e3 * float(np.hypot(*off)):.1f} mas from the other exposures of the visit"
+            )
+    entry = replace(entry, reason=_without(outliers))
+    bands: dict[str, list[VisitCorrection]] = {}
+    for item in measured:
+        bands.setdefault(",".join(item.bands), []).append(item)
+    if len(bands) > 1:
+        means = [
+            _joined(key, group, plane, mean_of(group, plane, scatter=True, tolerance=tolerance))
+            for _, group in sorted(bands.items())
+        ]
+        apart = _apart(means, plane, tolerance)
+        if apart:
+            entry = _named(entry, apart)
+    return entry, outliers
+
+
+def _without(outliers: dict[AdjustKey, str]) -> str:
+    if not outliers:
+        return ""
+    return "without " + ", ".join(f"{key} ({text})" for key, text in outliers.items())
+
+
+def _apart(members: Sequence[VisitCorrection], plane: TangentPlane, tolerance: float) -> str:
+    """Name the two bands that disagree most; empty if none does."""
+    moved = [brought(member, plane) for member in members]
+    worst, text = tolerance, ""
+    for (one, (a, cov_a)), (two, (b, cov_b)) in combinations(
+        list(zip(members, moved, strict=True)), 2
+    ):
+        apart = float(np.hypot(*(a.shift - b.shift)))
+        chance = disagreement(a.shift, b.shift, (cov_a + cov_b)[4:, 4:])
+        if apart > worst and chance < _UNLIKELY:
+            worst = apart
+            text = f"{_bands(one)} and {_bands(two)} differ by {1e3 * apart:.1f} mas"
+    return text
+
+
+def _bands(entry: VisitCorrection) -> str:
+    return "+".join(entry.bands) or "measurements"
+
+
+def _joined(
+    key: AdjustKey, members: Sequence[VisitCorrection], plane: TangentPlane, mean: Combined
+) -> VisitCorrection:
+    """Make the entry of a mean."""
+    statuses = {member.status for member in members}
+    status = AdjustStatus.ALIGNED
+    for worse in (AdjustStatus.RELATIVE_ONLY, AdjustStatus.INCONSISTENT):
+        status = worse if worse in statuses else status
+    n_used = np.array([member.n_used for member in members])
+    rms = np.array([member.rms for member in members])
+    known = np.isfinite(rms) & (n_used > 0)
+    ra, dec = plane.centre.tolist()
+    return VisitCorrection(
+        key=key,
+        correction=Correction(mean.matrix, mean.shift),
+        reference=(ra, dec),
+        cov=mean.cov,
+        status=status,
+        n_images=sum(member.n_images for member in members),
+        n_used=int(n_used.sum()),
+        rms=float(np.sqrt(np.average(rms[known] ** 2, weights=n_used[known])))
+        if known.any()
+        else np.nan,
+        chi2_reduced=mean.chi2_reduced,
+        scatter=mean.scatter,
+        bands=tuple(sorted({band for member in members for band in member.bands})),
+        methods=tuple(sorted({method for member in members for method in member.methods})),
+        frame=members[0].frame,
+    )
