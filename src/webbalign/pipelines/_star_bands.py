@@ -45,6 +45,8 @@ class BandJob:
         Its images, in the order of their names.
     infos : tuple of ImageInfo
         What their headers say (without the WCS).
+    corners : tuple of list
+        Right ascension and declination (degrees) of the four corners of each image.
     by_visit : bool
         Whether all dithers of a visit get one correction.
     by_module : bool
@@ -62,6 +64,7 @@ class BandJob:
     method: str
     paths: tuple[Path, ...]
     infos: tuple[ImageInfo, ...]
+    corners: tuple[list[list[float]], ...]
     by_visit: bool
     by_module: bool
     options: TweakReg

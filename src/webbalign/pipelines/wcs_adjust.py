@@ -14,11 +14,17 @@ from webbalign.pipelines._band_parameters import tweakreg_options
 from webbalign.pipelines._band_results import measured_once
 from webbalign.pipelines._catalog_functions import catalog_function
 from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
-from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, method_for, parse_method
+from webbalign.pipelines.wcs_adjust_options import (
+    WcsAdjustOptions,
+    catalog_place,
+    method_for,
+    parse_method,
+)
 from webbalign.products.atomic import sweep
-from webbalign.products.gaia import SERVICE_CATALOGS
 from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.sphere import sky_boundary
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
+from webbalign.products.visits import AdjustKey
 from webbalign.products.wcs_adjust_file import (
     AdjustStatus,
     VisitCorrection,
@@ -190,7 +196,8 @@ def _job(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(twice[0], "given twice", "images of different names")
-    infos = tuple(map(_bare_info, paths))
+    read = list(map(_info_and_corners, paths))
+    infos = tuple(info for info, _ in read)
     instruments = sorted({info.instrument.lower() for info in infos})
     if len(instruments) > 1:
         raise InputError(None, f"{band}: images of {', '.join(instruments)}", "one instrument")
@@ -201,6 +208,7 @@ def _job(
         method=method_for(method, instrument),
         paths=tuple(paths),
         infos=infos,
+        corners=tuple(corners for _, corners in read),
         by_visit=instrument in options.group_dithers,
         by_module=options.degroup_nircam_modules and instrument == "nircam",
         options=tweakreg_options(
@@ -213,8 +221,9 @@ def _job(
     return job
 
 
-def _bare_info(path: Path) -> ImageInfo:
-    return replace(read_info(path), wcs=None)
+def _info_and_corners(path: Path) -> tuple[ImageInfo, list[list[float]]]:
+    info = read_info(path)
+    return replace(info, wcs=None), sky_boundary(info.wcs, info.shape).tolist()
 
 
 def _words(value: Sequence[str] | str | None) -> tuple[str, ...]:
@@ -249,7 +258,17 @@ def _run(
             }
             for job, band in zip(jobs, bands, strict=True)
         },
+        "footprints": _footprints(jobs),
     }
+
+
+def _footprints(jobs: Sequence[BandJob]) -> dict[str, list[list[list[float]]]]:
+    """Return the corners on the sky of the images of each visit, as they came."""
+    found: dict[str, list[list[list[float]]]] = {}
+    for job in jobs:
+        for key, corners in zip(job.keys, job.corners, strict=True):
+            found.setdefault(str(AdjustKey(key.visit, "", key.module)), []).append(corners)
+    return dict(sorted(found.items()))
 
 
 def _report(entries: Sequence[VisitCorrection]) -> None:
@@ -334,7 +353,7 @@ class GetWCSAdjustStep:
         self._settings: dict[str, Any] = {
             "target": target,
             "method": method,
-            "alignment_catalog": name and _catalog_path(Path(alignment_dir), name),
+            "alignment_catalog": name and catalog_place(alignment_dir, name),
             "group_dithers": group_dithers,
             "degroup_nircam_modules": degroup_nircam_modules,
             "tweakreg_parameters": tweakreg_parameters,
@@ -440,8 +459,3 @@ class GetWCSAdjustStep:
 
     def _pool(self) -> Any:
         return executor("serial" if self.procs == 1 else "processes", self.procs)
-
-
-def _catalog_path(folder: Path, name: str) -> str:
-    """Return a catalog's path in the folder of the catalogs; a service's name stays a name."""
-    return name if name.upper() in SERVICE_CATALOGS else str(folder.expanduser() / name)

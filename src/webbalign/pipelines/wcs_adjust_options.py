@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from webbalign.core.errors import OptionError
 from webbalign.core.options import Options, opt
 
-__all__ = ["METHOD_NAMES", "WcsAdjustOptions", "method_for", "parse_method"]
+__all__ = [
+    "METHOD_NAMES",
+    "GetFiles",
+    "ShowOptions",
+    "WcsAdjustOptions",
+    "catalog_place",
+    "method_for",
+    "parse_method",
+]
 
 METHOD_NAMES = ("tweakreg", "cross_corr")
 _INSTRUMENTS = ("nircam", "miri", "niriss")
@@ -18,7 +27,9 @@ _INSTRUMENTS = ("nircam", "miri", "niriss")
 class WcsAdjustOptions(Options):
     """What is measured, and how."""
 
-    target: str = opt("target", "Name of the target: of the table, and in tweakreg_parameters.")
+    target: str = opt(
+        "", "Name of the target, of the table and in tweakreg_parameters; empty: the folder's."
+    )
     bands: tuple[str, ...] = opt(
         (), "Bands in which the corrections are measured: the folders of the target's folder."
     )
@@ -97,3 +108,32 @@ def method_for(method: str | Mapping[str, str], instrument: str) -> str:
     """Return the method for an instrument."""
     methods = parse_method(method)
     return methods.get(instrument.lower(), methods[""])
+
+
+def catalog_place(folder: str | Path, name: str) -> str:
+    """Return a catalog's path in the folder of the catalogs; a service's name stays a name."""
+    if name.upper().startswith("GAIA") and not Path(name).suffix:
+        return name
+    return str(Path(folder).expanduser() / name)
+
+
+@dataclass(frozen=True)
+class GetFiles(Options):
+    """Files of `webbalign wcs-adjust get`."""
+
+    output_dir: str = opt(".", "Folder for the table; made if it is missing.")
+    overwrite: bool = opt(False, "Measure all bands again, changed or not.")
+    tweakreg_parameters_file: str | None = opt(
+        None,
+        "TOML file with options of tweakreg, each a value or nested by target, band, nircam_short "
+        "and nircam_long, or instrument; PJPipe's configuration serves as well.",
+    )
+    figure: bool = opt(False, "Draw footprints, shifts and errors into a PNG beside the table.")
+
+
+@dataclass(frozen=True)
+class ShowOptions(Options):
+    """What `webbalign wcs-adjust show` shows."""
+
+    exposures: bool = opt(True, "List the exposures, too, not only the visits.")
+    figure_file: str | None = opt(None, "Draw footprints, shifts and errors into this PNG.")

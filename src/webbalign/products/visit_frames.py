@@ -217,7 +217,7 @@ def _with_reference_errors(entries: Sequence[VisitCorrection]) -> list[VisitCorr
     return [entry if entry.cov.any() else replace(entry, cov=typical) for entry in entries]
 
 
-# What holds a frame, and what was not measured -----------------------------------------------------
+# What holds a frame, and what was not measured ----------------------------------------------------
 
 
 def _held(entries: Sequence[VisitCorrection], band: MeasuredBand) -> list[VisitCorrection]:

@@ -1,0 +1,159 @@
+"""The commands of wcs adjust: get, apply, show."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from webbalign.cli.commands import Command
+from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.parser import Parsed
+from webbalign.cli.run_steps import check_options
+from webbalign.cli.terminal import Terminal
+from webbalign.core.errors import InputError, OptionError
+from webbalign.execution import executor
+
+__all__ = ["run_apply", "run_get", "run_show"]
+
+_FEW = 3  # so few images are done before worker processes have started
+
+
+def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Measure the corrections of a target and print them."""
+    from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions
+
+    folder = Path(parsed.positionals[0])
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "the folder of a target, with one for each band")
+    check_options(parsed)
+    names = WcsAdjustOptions.__dataclass_fields__
+    given = {name: parsed.get(name) for name in names if (name,) in parsed.values}
+    try:
+        WcsAdjustOptions(**given)
+    except OptionError as error:
+        raise UsageError(str(error)) from None
+    bands = given.pop("bands", ())
+    if not bands:
+        raise UsageError("webbalign wcs-adjust get needs --bands, for example --bands F300M,F1000W")
+    given["target"] = given.get("target") or folder.resolve().name
+    settings = _settings(given)
+    parameters = parsed.get("tweakreg_parameters_file")
+    from webbalign.pipelines.wcs_adjust import band_images, get_wcs_adjust
+    from webbalign.products.wcs_adjust_file import adjust_file_name
+    from webbalign.reports.wcs_adjust import adjust_text, draw_adjust
+
+    terminal.adopt_libraries()
+    images = {band: band_images(folder, band) for band in bands}
+    output = Path(parsed.get("output_dir", default=".")).expanduser()
+    with _pool(parsed, sum(map(len, images.values()))) as pool:
+        adjust = get_wcs_adjust(
+            images,
+            output_dir=output,
+            tweakreg_parameters=_parameters(parameters),
+            overwrite=parsed.get("overwrite", default=False),
+            map=pool.map,
+            progress=terminal.progress(),
+            **settings,
+        )
+    terminal.close()
+    written = [output / adjust_file_name(given["target"])]
+    if parsed.get("figure", default=False):
+        drawn = draw_adjust(adjust, written[0].with_suffix(".png"))
+        written += [drawn] if drawn else []
+    terminal.say(adjust_text(adjust, written))
+    return ExitStatus.OK if adjust.all_aligned else _not_aligned(parsed)
+
+
+def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Write images with the corrections of a table."""
+    table, *places = parsed.positionals
+    check_options(parsed)
+    for name in parsed.positionals:
+        if not Path(name).exists():
+            raise InputError(name, "no such file")
+    from webbalign.pipelines.apply_adjust import apply_wcs_adjust, images_in
+
+    terminal.adopt_libraries()
+    images = images_in(places)
+    options = {
+        target[0]: value
+        for target, value in parsed.values.items()
+        if target[0] in ("output_dir", "overwrite") or target[0].startswith("sip_")
+    }
+    progress = terminal.progress()
+    progress.start("correct images", len(images))
+    with _pool(parsed, len(images)) as pool:
+        done = apply_wcs_adjust(table, images, map=pool.map, advance=progress.advance, **options)
+    terminal.close()
+    for image in done:
+        if not image.is_aligned:
+            what = f"{image.status} of {image.key}" if image.key else "copied unchanged"
+            terminal.say(f"{image.path.name}: {what}: {image.reason}")
+    copied = sum(not image.key for image in done)
+    unaligned = sum(not image.is_aligned for image in done)
+    terminal.say(
+        f"{len(done)} images written, {copied} without a correction, "
+        f"{unaligned - copied} with a doubtful one"
+    )
+    return _not_aligned(parsed) if unaligned else ExitStatus.OK
+
+
+def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:
+    """Print a table."""
+    from webbalign.products.wcs_adjust_file import read_wcs_adjust
+    from webbalign.reports.wcs_adjust import adjust_text, draw_adjust
+
+    path = Path(parsed.positionals[0])
+    adjust = read_wcs_adjust(path)
+    written = []
+    if parsed.get("figure_file") is not None:
+        drawn = draw_adjust(adjust, parsed.get("figure_file"))
+        if drawn is None:
+            raise InputError(path, "no visit with a reference point", "a table of webbalign")
+        written.append(drawn)
+    print(adjust_text(adjust, written, exposures=parsed.get("exposures", default=True)))
+    return ExitStatus.OK if adjust.all_aligned else ExitStatus.NOT_ALIGNED
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the function is to be told."""
+    from webbalign.pipelines.wcs_adjust_options import catalog_place
+
+    settings = {name: value for name, value in given.items() if name != "alignment_dir"}
+    if settings.get("alignment_catalog"):
+        settings["alignment_catalog"] = catalog_place(
+            given.get("alignment_dir", "."), settings["alignment_catalog"]
+        )
+    return settings
+
+
+def _parameters(name: str | None) -> dict[str, Any]:
+    """Read the file of tweakreg's parameters."""
+    if name is None:
+        return {}
+    expected = "a TOML file with options of tweakreg"
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(path, "no such file", expected)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, f"not readable as TOML ({error})", expected) from None
+    # the file of a whole PJPipe run serves as well
+    for key in ("parameters", "get_wcs_adjust", "tweakreg_parameters"):
+        inner = content.get(key)
+        content = inner if isinstance(inner, dict) else content
+    return content
+
+
+def _pool(parsed: Parsed, count: int) -> Any:
+    name = parsed.get("executor")
+    if name is None:
+        name = "serial" if count < _FEW or parsed.get("workers") == 1 else "processes"
+    return executor(name, parsed.get("workers"))
+
+
+def _not_aligned(parsed: Parsed) -> int:
+    strict = parsed.get("strict", default=False)
+    return ExitStatus.ERROR if strict else ExitStatus.NOT_ALIGNED
