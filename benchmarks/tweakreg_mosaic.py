@@ -68,7 +68,7 @@ class Frames:
     def solve(self, catalogs: Sequence[Path], options: dict[str, Any]) -> truth.Score:
         """Solve with webbalign."""
         from webbalign.products.corrector import image_plane
-        from webbalign.steps.tweakreg import solve_starlists
+        from webbalign.steps.solving import solve_starlists
         from webbalign.steps.tweakreg_options import Solve
 
         found = self._found(catalogs)

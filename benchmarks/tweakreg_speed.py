@@ -123,7 +123,7 @@ def _find(path: Path, finder: str) -> float:
 def solving(report: Report, made: truth.MosaicSet) -> None:
     """Time matching and solving from catalogs in memory."""
     from webbalign.execution import executor
-    from webbalign.steps.tweakreg import solve_starlists
+    from webbalign.steps.solving import solve_starlists
     from webbalign.steps.tweakreg_options import Solve
     from webbalign.steps.tweakreg_parts import find_stars
 

@@ -63,7 +63,7 @@ def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     require_files(parsed.positionals)
     check_options(parsed)
     from webbalign.reports.alignment import alignment_text
-    from webbalign.steps.tweakreg import SOLUTION_FILE
+    from webbalign.steps.solving import SOLUTION_FILE
     from webbalign.steps.tweakreg_parts import solve
 
     terminal.adopt_libraries()

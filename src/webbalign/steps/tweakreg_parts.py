@@ -38,7 +38,7 @@ from webbalign.products.solutions import Solution, read_solution, write_solution
 from webbalign.steps._correct_image import Corrected, borrow_in_image
 from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps._image_inputs import gather
-from webbalign.steps.tweakreg import SOLUTION_FILE, solve_starlists
+from webbalign.steps.solving import SOLUTION_FILE, solve_starlists
 from webbalign.steps.tweakreg_options import FindStars, Solve
 
 __all__ = ["apply_solution", "find_stars", "solve"]
