@@ -25,7 +25,7 @@ from webbalign.products.visit_means import between_planes
 from webbalign.products.visits import AdjustKey, measured_key
 from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
 from webbalign.steps._find_in_image import FindTask, find_in_image
-from webbalign.steps.tweakreg import solve_starlists
+from webbalign.steps.solving import solve_starlists
 from webbalign.steps.tweakreg_options import TweakReg
 
 __all__ = ["BandJob", "Map", "measure_stars"]
