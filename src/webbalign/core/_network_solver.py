@@ -129,7 +129,7 @@ class Solver:
                 self.problem.derivatives(self.state), self.problem.link_derivatives(self.state)
             )
         slopes = self._slopes
-        more = np.bincount(self.fixed.track, weight[n:], self.repeats.count)
+        more = np.bincount(self.fixed.track, weight[n:], self.repeats.count).astype(np.float64)
         matrix, right = normal_equations(
             self.problem,
             slopes.stars,
@@ -138,7 +138,7 @@ class Solver:
             self.image_repeats,
             more,
         )
-        for k in np.flatnonzero(self.link_weight):
+        for k in np.flatnonzero(self.link_weight).tolist():
             weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, slopes.links[k])
             matrix += slopes.links[k].T @ weighted
         return matrix, right + self._from_links(slopes), slopes
@@ -153,7 +153,7 @@ class Solver:
         """Part of the right-hand side that the links contribute."""
         right = np.zeros(self.problem.n_columns)
         difference = self.problem.link_differences(self.state)
-        for k in np.flatnonzero(self.link_weight):
+        for k in np.flatnonzero(self.link_weight).tolist():
             weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, difference[k])
             right -= slopes.links[k].T @ weighted
         return right

@@ -212,9 +212,11 @@ def _residuals(field: StarField, verdicts: Sequence[_Verdict]) -> Residuals:
         used.append(solution.used)
         first += len(solution.stars)
     none = np.empty(0, np.intp)
-    columns = [np.concatenate([none, *(part[c] for part in parts)]) for c in range(4)]
+    image, star, tracks, catalog = (
+        np.concatenate([none, *(part[c] for part in parts)]) for c in range(4)
+    )
     dx, dy = np.concatenate(left).T
-    return Residuals(*columns, dx, dy, np.concatenate(used))
+    return Residuals(image, star, tracks, catalog, dx, dy, np.concatenate(used))
 
 
 def _closures(verdicts: Sequence[_Verdict], names: Sequence[str]) -> tuple[ClosureOfGroups, ...]:

@@ -100,7 +100,8 @@ class Repeats:
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of the values (n,) over each star, shape (count,)."""
-        return np.bincount(self.track, values, self.count)
+        total: NDArray[np.float64] = np.bincount(self.track, values, self.count).astype(np.float64)
+        return total
 
     def members(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the number of active measurements of each star."""
