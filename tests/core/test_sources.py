@@ -257,3 +257,28 @@ def test_galaxies_give_way_to_stars(field):
     extended = (every.flags & SourceFlag.EXTENDED) > 0
     assert extended.any()
     assert np.median(every.x_err[extended]) > np.median(every.x_err[~extended])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    patch=st.sampled_from([np.nan, np.inf, 0.0, 1e8]),
+    starfinder=st.sampled_from(["iraf", "dao", "segmentation"]),
+    threshold=st.sampled_from([1.0, 3.0, 10.0]),
+)
+def test_whatever_the_frame_holds_the_sources_are_sound(seed, shape, patch, starfinder, threshold):
+    random = np.random.default_rng(seed)
+    data = random.normal(size=shape) * 10.0 ** random.integers(-6, 6)
+    data[shape[0] // 3 : shape[0] // 2, shape[1] // 3 :] = patch
+    data[random.integers(0, shape[0]), random.integers(0, shape[1])] = 1e3
+    err = random.choice([0.0, 1.0, -1.0, np.nan], shape)
+    options = SourceFinding(
+        starfinder=starfinder, snr_threshold=threshold, npixels=1, sharplo=-9, roundhi=9
+    )
+    sources = find_sources(data, err, random.uniform(size=shape) < 0.1, options=options)
+    assert (sources.status is SourceStatus.OK) == (len(sources) > 0)
+    assert np.isfinite(sources.xcentroid).all()
+    assert np.isfinite(sources.y_err).all()
+    assert (sources.x_err > 0).all()
+    assert (np.abs(sources.xcentroid - shape[1] / 2) <= shape[1] / 2 + 3).all()

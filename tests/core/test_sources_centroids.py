@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
-from scipy.ndimage import fourier_shift, map_coordinates, spline_filter
+from scipy.ndimage import fourier_shift, gaussian_filter, map_coordinates, spline_filter
 from scipy.spatial import cKDTree
 
 from tests.core.starfield import OVERSAMPLING, StarField, diffraction, star_field
@@ -174,3 +176,18 @@ def test_neighbours_are_taken_into_account():
         for f in (alone, crowded)
     ]  # fmt: skip
     assert rms[1] < 3 * rms[0]
+
+
+def test_nebulosity_moves_stars_little_and_is_known_of():
+    """Smooth structure ten times as strong as the noise, on scales of ten times the FWHM."""
+    random = np.random.default_rng(8)
+    field = star_field(80, (360, 360), 2.2, flux=(1e3, 2e4), separation=22)
+    nebula = gaussian_filter(random.normal(size=field.data.shape), 15)
+    nebula *= 10 / nebula.std()
+    cloudy = replace(field, data=(field.data + nebula).astype(np.float32))
+    options = SourceFinding(bkg_boxsize=60, **LOOSE)
+    sources = find_sources(cloudy.data, cloudy.err, fwhm=seen(2.2), options=options)
+    deviation, sigma, _ = errors(sources, cloudy)
+    assert len(deviation) > 30
+    assert np.sqrt(np.mean(deviation**2)) < 0.05
+    assert 0.6 < np.sqrt(np.mean((deviation / sigma) ** 2)) < 1.5

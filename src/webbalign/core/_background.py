@@ -79,7 +79,10 @@ def measure_sky(data: np.ndarray, good: np.ndarray, box: int) -> Sky | None:
     if np.isnan(level).all():
         return None
     y, x = ((edge[1:] + edge[:-1] - 1) / 2 for edge in edges)
-    return Sky(_complete(level), _complete(scatter), y, x)
+    # a patch of one value tells of no noise
+    scatter = np.where(scatter > 0, scatter, np.nan)
+    scatter = np.zeros(shape) if np.isnan(scatter).all() else _complete(scatter)
+    return Sky(_complete(level), scatter, y, x)
 
 
 def _grain(data: np.ndarray, good: np.ndarray, part: tuple[slice, slice]) -> float:
@@ -97,10 +100,10 @@ def _grain(data: np.ndarray, good: np.ndarray, part: tuple[slice, slice]) -> flo
         usable = usable & good[place]
     if np.count_nonzero(usable) < LEAST:
         return float("inf")
-    total = np.zeros(usable.shape)
+    total = np.zeros(np.count_nonzero(usable))
     for place in around:
-        total += data[place]
-    difference = (data[y, x] - total / len(around))[usable]
+        total += data[place][usable]
+    difference = data[y, x][usable] - total / len(around)
     return _clipped(difference)[1] / np.sqrt(1.0 + 1.0 / len(around))
 
 
@@ -124,9 +127,10 @@ def _clipped(values: np.ndarray) -> tuple[float, float]:
             np.searchsorted(values, limits[0], "left"),
             np.searchsorted(values, limits[1], "right"),
         )
-        if ends == (low, high):
+        first, last = max(low, int(ends[0])), min(high, int(ends[1]))
+        if (first, last) == (low, high) or first >= last:
             break
-        low, high = max(low, int(ends[0])), min(high, int(ends[1]))
+        low, high = first, last
     return float(median + zero), float(deviation)
 
 

@@ -11,13 +11,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from webbalign.core._detection import Frame, stamps
+from webbalign.core._psf_choice import (
+    SCALES,
+    WIDE_SCALES,
+    builders_of,
+    core_pixels,
+    misfits,
+    model_excess,
+    suited,
+)
 from webbalign.core._star_fit import (
     Cutouts,
     Psf,
     StarFits,
     fit_stars,
     mean_psf,
-    model_variance,
     refine,
     shape_errors,
 )
@@ -26,18 +34,12 @@ __all__ = ["NO_STAR", "Centroids", "fit_centroids", "stamp_radius"]
 
 RADIUS = 2.0  # of the fit, FWHM
 ROUNDS = 4
-BUILDERS = 200  # stars that the PSF is made of, at most
-# of the FWHM that are tried: of a filter that is known, and of a number that may mean anything
-SCALES = np.array([0.85, 0.92, 1.0, 1.1, 1.2])
-WIDE_SCALES = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45, 1.7, 2.0])
-CLEARLY = 1.3  # ratio of misfits
+STEEP = 0.05  # noise of a pixel per px; below this the fit is better off without slopes
+LEAST_FAINT = 10
 # a source that fits the PSF worse than this (see Centroids.misfit) does not look like a star
 NO_STAR = 0.3
 OUTLIER = 6.0  # sigma
-BRIGHT = 50.0  # signal to noise of stars that tell the errors of the model
-LARGEST_EXCESS = 0.1
 MODEL_SHARE = 0.4
-DEBUG = 0
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,16 @@ def fit_centroids(
     circle = np.hypot(side, side[:, None]) <= max(RADIUS * fwhm, 2.3)
     good = stamps(frame.good, y, x, half, frame.margin) & circle
     raw = Cutouts(stamps(frame.image, y, x, half, frame.margin).astype(np.float64), variance, good)
+    raw = replace(raw, slope=_steepness(frame, raw, y, x))
     psf = mean_psf(fwhm)
     for scales in (SCALES,) if known else (WIDE_SCALES, SCALES):
-        psf = _scaled(raw, psf, scales)
+        psf = suited(raw, psf, scales)
     cutouts, fits = raw, fit_stars(raw, psf, steps=4)
     for _ in range(ROUNDS):
-        builders = _builders(cutouts, fits, psf)
+        builders = builders_of(cutouts, fits, psf)
         if len(builders):
             psf = refine(cutouts[builders], _subset(fits, builders), psf)
-            if DEBUG:
-                print("   ", psf.amplitudes.round(1), psf.excess, len(builders))
-            psf = replace(psf, excess=_excess(cutouts, fits, builders))
+            psf = replace(psf, excess=model_excess(cutouts, fits, builders))
         cutouts = _without_others(frame, raw, fits, y, x)
         cutouts = replace(cutouts, used=good & ~_outliers(fits, psf, half))
         fits = fit_stars(cutouts, psf, fits, steps=2)
@@ -130,85 +131,29 @@ def _subset(fits: StarFits, index: np.ndarray) -> StarFits:
     return StarFits(**{name: values[index] for name, values in vars(fits).items()})
 
 
-def _scaled(cutouts: Cutouts, psf: Psf, scales: np.ndarray) -> Psf:
-    """Return the PSF at the FWHM that suits the bright sources, if the given one does not.
+def _steepness(frame: Frame, cutouts: Cutouts, y: np.ndarray, x: np.ndarray) -> float:
+    """Return the rms gradient of the sky beside the fainter sources, beyond what noise makes of it.
 
-    The more undersampled the stars are, the less they tell of their own width; so what was given
-    stands unless something else is clearly better.
+    In nebulosity a star's sky is a slope, and a slope moves a star.
     """
-    # by flux, not by peak: stars in the middle of a pixel have a high peak and look narrow
-    brightest = np.argsort(-(cutouts.pixels * _core(cutouts.half, psf.fwhm)).sum(axis=(1, 2)))[:60]
-    cutouts = cutouts[brightest]
-
-    light = _core_sum(cutouts, np.square(cutouts.pixels) - cutouts.variance, psf.fwhm)
-
-    def score(scale: float) -> float:
-        fits = fit_stars(cutouts, replace(psf, fwhm=psf.fwhm * scale), steps=4)
-        left = _core_sum(cutouts, np.square(fits.residual) - cutouts.variance, psf.fwhm)
-        return float(np.median(left / light))
-
-    scores = np.array([score(scale) for scale in scales])
-    best = int(np.argmin(scores))
-    given, least = np.sqrt(np.maximum([scores[scales == 1][0], scores[best]], 0))
-    if given < CLEARLY * least + 0.025:
-        return psf
-    if best in (0, len(scales) - 1):
-        return replace(psf, fwhm=psf.fwhm * scales[best])
-    near = slice(best - 1, best + 2)
-    square, slope, _ = np.polyfit(np.log(scales[near]), scores[near], 2)
-    scale = np.exp(-slope / (2 * square)) if square > 0 else scales[best]
-    return replace(psf, fwhm=psf.fwhm * float(np.clip(scale, scales[best - 1], scales[best + 1])))
-
-
-def _core(half: int, fwhm: float) -> np.ndarray:
+    faint = np.argsort(cutouts.pixels.sum(axis=(1, 2)))[: max(LEAST_FAINT, len(x) // 4)]
+    half, nx = cutouts.half, frame.shape[1]
+    apart = 2 * half + 1
+    x = np.where(x + apart < nx, x + apart, np.maximum(x - apart, 0))[faint]
+    good = stamps(frame.good, y[faint], x, half, frame.margin)
+    pixels = stamps(frame.image, y[faint], x, half, frame.margin)
+    count = good.sum(axis=(1, 2), keepdims=True)
     side = np.arange(-half, half + 1)
-    core: np.ndarray = np.hypot(side, side[:, None]) <= max(fwhm, 1.5)
-    return core
-
-
-def _core_sum(cutouts: Cutouts, values: np.ndarray, fwhm: float) -> np.ndarray:
-    total: np.ndarray = (values * (cutouts.used & _core(cutouts.half, fwhm))).sum(axis=(1, 2))
-    return total
-
-
-def _misfit(cutouts: Cutouts, fits: StarFits, fwhm: float) -> np.ndarray:
-    beyond = _core_sum(cutouts, np.square(fits.residual) - cutouts.variance, fwhm)
-    model = np.square(fits.flux[:, None, None] * fits.shape)
-    return np.sqrt(np.maximum(beyond, 0) / np.maximum(_core_sum(cutouts, model, fwhm), 1e-300))
-
-
-def _builders(cutouts: Cutouts, fits: StarFits, psf: Psf) -> np.ndarray:
-    """Choose the sources to make the PSF of, as indices: bright, whole, and like most others."""
-    misfit = _misfit(cutouts, fits, psf.fwhm)
-    snr = fits.flux / np.sqrt(fits.covariance[:, 0, 0])
-    whole = (cutouts.used | ~_core(cutouts.half, psf.fwhm)).all(axis=(1, 2))
-    usable = np.flatnonzero(
-        whole & (snr > 10) & (np.abs(fits.offset).max(axis=1) < max(1.0, psf.fwhm / 2))
-    )
-    if not len(usable):
-        return usable
-    brightest = usable[np.argsort(-fits.flux[usable])[: 2 * BUILDERS]]
-    # a field may hold more galaxies than stars, but those are not alike
-    limit = max(2.5 * float(np.quantile(misfit[brightest], 0.25)), 0.08)
-    limit = min(limit, NO_STAR)
-    return brightest[misfit[brightest] < limit][:BUILDERS]
-
-
-def _excess(cutouts: Cutouts, fits: StarFits, builders: np.ndarray) -> float:
-    """Estimate the relative error of the model from the scatter of bright stars beyond noise."""
-    snr = fits.flux[builders] / np.sqrt(fits.covariance[builders, 0, 0])
-    bright = builders[snr > BRIGHT]
-    if len(bright) < 3:
-        return 0.0
-    used = cutouts.used[bright]
-    spread = model_variance(fits.shape[bright])
-    model = np.square(fits.flux[bright])[:, None, None] * spread * used
-    count = used.sum(axis=(1, 2))
-    # in units of the noise, so that a bright star does not stand for its brightest pixel alone
-    chi2 = (np.square(fits.residual[bright]) * used / cutouts.variance[bright]).sum(axis=(1, 2))
-    unit = (model / cutouts.variance[bright]).sum(axis=(1, 2))
-    estimate = np.median((chi2 - (count - 4)) / unit)
-    return float(np.sqrt(np.clip(estimate, 0, LARGEST_EXCESS**2)))
+    found, noise = [], []
+    for axis in (side, side[:, None]):
+        lever = good * (axis - (good * axis).sum(axis=(1, 2), keepdims=True) / np.maximum(count, 1))
+        total = np.maximum(np.square(lever).sum(axis=(1, 2)), 1)
+        found.append((lever * pixels).sum(axis=(1, 2)) / total)
+        noise.append(frame.sky.noise**2 / total)
+    # robust: a neighbour makes a slope as well
+    seen = 1.48 * float(np.median(np.abs(found)))
+    slope = np.sqrt(max(seen**2 - 1.5 * float(np.median(noise)), 0.0))
+    return float(slope) if slope > STEEP * frame.sky.noise else 0.0
 
 
 def _outliers(fits: StarFits, psf: Psf, half: int) -> np.ndarray:
@@ -222,7 +167,7 @@ def _outliers(fits: StarFits, psf: Psf, half: int) -> np.ndarray:
     weight = fits.weight.reshape(shape.shape)
     sigma2 = np.divide(1, weight, out=np.full(shape.shape, np.inf), where=weight > 0)
     outliers = np.square(fits.residual) > OUTLIER**2 * (sigma2 + np.square(flux * tolerance))
-    outliers &= ~_core(half, 0.75 * psf.fwhm)
+    outliers &= ~core_pixels(half, 0.75 * psf.fwhm)
     outliers[outliers.sum(axis=(1, 2)) > 4] = False
     return outliers
 
@@ -249,7 +194,8 @@ def _position_variance(cutouts: Cutouts, fits: StarFits, fwhm: float) -> np.ndar
     """
     variance = cutouts.variance.reshape(fits.weight.shape)
     weighted = fits.design * (fits.weight * np.sqrt(variance))[..., None]
-    pure = fits.covariance @ (weighted.swapaxes(1, 2) @ weighted) @ fits.covariance
+    information = weighted.swapaxes(1, 2) @ weighted + np.diag(cutouts.prior)
+    pure = fits.covariance @ information @ fits.covariance
     pure, total = (matrix[:, [1, 2], [1, 2]] for matrix in (pure, fits.covariance))
     share = min(MODEL_SHARE / fwhm**2, 1)
     result: np.ndarray = pure + share * (total - pure)
@@ -265,7 +211,7 @@ def _described(
     # what is not a star has a position that is no better than its fit; chance is no misfit
     inflation = np.maximum(fits.chi2 - 2 * np.sqrt(2 / free), 1)
     errors = np.sqrt(noise * inflation[:, None] + shape_errors(fits, psf, cutouts.half))
-    core = _core(cutouts.half, psf.fwhm)
+    core = core_pixels(cutouts.half, psf.fwhm)
     sharpest = (fits.residual * (cutouts.used & core)).max(axis=(1, 2))
     sharpest = sharpest / (flux * fits.shape.max(axis=(1, 2)))
     light = np.square(fits.shape) * core
@@ -277,7 +223,7 @@ def _described(
         x_err=errors[:, 0],
         y_err=errors[:, 1],
         snr=flux / np.sqrt(fits.covariance[:, 0, 0]),
-        misfit=_misfit(cutouts, fits, psf.fwhm),
+        misfit=misfits(cutouts, fits, psf.fwhm),
         sharpest=sharpest,
         covered=covered,
         psf=psf,

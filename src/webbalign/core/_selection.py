@@ -199,6 +199,6 @@ def _variance(search: Search, y: np.ndarray, x: np.ndarray, half: int) -> np.nda
     sample = search.err[::16, ::16]
     sample = sample[np.isfinite(sample) & (sample > 0)]
     usual = float(np.median(sample)) ** 2 if len(sample) else np.inf
-    extra = np.where(np.isfinite(squared), squared - usual, 0)
+    extra = np.where(np.isfinite(squared), squared, 0) - usual
     total: np.ndarray = variance + np.maximum(extra, 0)
     return total

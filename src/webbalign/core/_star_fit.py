@@ -43,19 +43,37 @@ class Cutouts:
         Of the noise.
     used : ndarray of bool
         Good pixels within the radius of the fit.
+    slope : float
+        How steep the sky is, rms along an axis, in the unit of the pixels per px.
     """
 
     pixels: np.ndarray
     variance: np.ndarray
     used: np.ndarray
+    slope: float = 0.0
 
     @property
     def half(self) -> int:
         """Pixels on each side of the middle one."""
         return self.pixels.shape[1] // 2
 
+    @property
+    def sky(self) -> np.ndarray:
+        """Images (nsky, m, m) that a star's sky is made of: a constant and, if steep, slopes."""
+        side = np.arange(-self.half, self.half + 1.0)
+        flat = np.ones((len(side), len(side)))
+        if not self.slope:
+            return flat[None]
+        return np.stack([flat, flat * side, flat * side[:, None]])
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Diagonal of the inverse prior covariance of a star's parameters."""
+        steep = [1 / self.slope**2] * 2 if self.slope else []
+        return np.array([0.0, 0.0, 0.0, 0.0, *steep])
+
     def __getitem__(self, index: np.ndarray) -> Cutouts:
-        return Cutouts(self.pixels[index], self.variance[index], self.used[index])
+        return Cutouts(self.pixels[index], self.variance[index], self.used[index], self.slope)
 
 
 @dataclass(frozen=True)
@@ -94,15 +112,16 @@ class StarFits:
     ----------
     offset : ndarray (n, 2)
         (dx, dy) from the middle pixel, px.
-    flux, sky : ndarray (n,)
-        Flux under the whole PSF; what is left of the sky, per pixel.
+    flux : ndarray (n,)
+        Under the whole PSF.
     shape : ndarray (n, m, m)
         The PSF at each star.
-    design : ndarray (n, m * m, 4)
-        Derivatives of the pixels with respect to flux, x * flux, y * flux, sky.
+    design : ndarray (n, m * m, k)
+        Derivatives of the pixels with respect to flux, x * flux, y * flux, and to the sky's one or
+        three parameters.
     weight : ndarray (n, m * m)
         Inverse variances, 0 for pixels not used.
-    covariance : ndarray (n, 4, 4)
+    covariance : ndarray (n, k, k)
         Of those parameters.
     residual : ndarray (n, m, m)
         Pixels minus model.
@@ -110,7 +129,6 @@ class StarFits:
 
     offset: np.ndarray
     flux: np.ndarray
-    sky: np.ndarray
     shape: np.ndarray
     design: np.ndarray
     weight: np.ndarray
@@ -157,14 +175,15 @@ def fit_stars(
         )
         along = coefficients @ x
         shape = y @ along
-        images = [shape, y @ (coefficients @ dx), dy @ along, np.ones_like(shape)]
-        design = np.stack(images, axis=-1).reshape(n, -1, 4)
+        images = [shape, y @ (coefficients @ dx), dy @ along]
+        images += [np.broadcast_to(image, shape.shape) for image in cutouts.sky]
+        design = np.stack(images, axis=-1).reshape(n, -1, len(images))
         weight = _weights(cutouts, shape, flux, psf.excess)
         weighted = (design * weight[..., None]).swapaxes(1, 2)
-        normal = weighted @ design
+        normal = weighted @ design + np.diag(cutouts.prior)
         # for stamps with no pixel left; far below any information
         ridge = 1e-12 * np.trace(normal, axis1=1, axis2=2) + 1e-300
-        covariance = np.linalg.inv(normal + ridge[:, None, None] * np.eye(4))
+        covariance = np.linalg.inv(normal + ridge[:, None, None] * np.eye(len(images)))
         solution = (covariance @ (weighted @ pixels[..., None]))[..., 0]
         flux = solution[:, 0]
         safe = np.where(flux > 0, flux, np.inf)
@@ -172,9 +191,7 @@ def fit_stars(
         offset = offset + step
     # the last step's displacement is part of the model, to first order
     model = (design @ solution[..., None]).reshape(shape.shape)
-    return StarFits(
-        offset, flux, solution[:, 3], shape, design, weight, covariance, cutouts.pixels - model
-    )
+    return StarFits(offset, flux, shape, design, weight, covariance, cutouts.pixels - model)
 
 
 def _weights(cutouts: Cutouts, shape: np.ndarray, flux: np.ndarray, excess: float) -> np.ndarray:
@@ -213,7 +230,7 @@ def refine(cutouts: Cutouts, fits: StarFits, psf: Psf) -> Psf:
     weighted = (modes * weight[..., None]).swapaxes(1, 2)
     own = (fits.design * weight[..., None]).swapaxes(1, 2)
     cross = weighted @ fits.design
-    gain = cross @ np.linalg.inv(own @ fits.design)
+    gain = cross @ np.linalg.inv(own @ fits.design + np.diag(cutouts.prior))
     normal = (weighted @ modes - gain @ cross.swapaxes(1, 2)).sum(axis=0)
     right = (weighted @ data[..., None] - gain @ (own @ data[..., None])).sum(axis=0)[:, 0]
     covariance = np.linalg.inv(normal + np.eye(len(family.modes)))
