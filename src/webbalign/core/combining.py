@@ -215,6 +215,8 @@ def _without_outliers(
     tolerance: float,
 ) -> NDArray[np.bool_]:
     used = np.ones(len(parts), bool)
+    if np.hypot(*np.ptp(parts[:, :2], axis=0)) <= tolerance:
+        return used
     while used.sum() >= _ENOUGH:
         numbers = np.flatnonzero(used)
         chances = [_chance(parts, spread, measured, numbers, int(k), tolerance) for k in numbers]

@@ -27,8 +27,9 @@ __all__ = [
 
 # Half the width of the field for which a correction is brought from plane to plane, arcsec
 _REACH = 150.0
-# Steps of the numerical derivatives, which are all but linear
-_STEPS = np.array([1e-5, 1e-5, 1e-5, 1e-5, 1e-2, 1e-2])
+_POINTS = _REACH * np.array([[x, y] for x in (-1.0, 0.0, 1.0) for y in (-1.0, 0.0, 1.0)])
+# Fit of an affine map to what becomes of these points
+_FIT = np.linalg.pinv(np.concatenate([_POINTS / _REACH, np.ones((len(_POINTS), 1))], axis=1))
 _UNLIKELY = 1e-4
 
 
@@ -65,30 +66,20 @@ def between_planes(
 ) -> tuple[Correction, NDArray[np.float64]]:
     """Express a correction of one plane, with its covariance, in another; see `brought`."""
     seen = plane if turn is None else TangentPlane(plane.axes @ turn)
-    values = np.concatenate([correction.matrix.ravel(), correction.shift])
-    moved = _affine(values, source, plane, seen)
-    jacobian = np.empty((6, 6))
-    for k, step in enumerate(_STEPS):
-        change = step * (np.arange(6) == k)
-        ahead = _affine(values + change, source, plane, seen)
-        behind = _affine(values - change, source, plane, seen)
-        jacobian[:, k] = (ahead - behind) / (2 * step)
-    there = jacobian @ cov @ jacobian.T
-    return Correction(moved[:4].reshape(2, 2), moved[4:]), (there + there.T) / 2
-
-
-def _affine(
-    values: NDArray[np.float64], source: TangentPlane, plane: TangentPlane, seen: TangentPlane
-) -> NDArray[np.float64]:
-    """Fit the map from points of `plane` to their corrected places as read in `seen`."""
-    grid = np.linspace(-_REACH, _REACH, 3)
-    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-    there, _ = plane.map_to(source, points)
-    moved, _ = source.map_to(seen, Correction(values[:4].reshape(2, 2), values[4:]).apply(there))
+    points, _ = plane.map_to(source, _POINTS)
+    moved, change = source.map_to(seen, correction.apply(points))
     # the displacements are fitted, so that nothing is lost by rounding
-    design = np.concatenate([points / _REACH, np.ones((len(points), 1))], axis=1)
-    solution = np.linalg.lstsq(design, moved - points, rcond=None)[0]
-    return np.concatenate([(np.eye(2) + solution[:2].T / _REACH).ravel(), solution[2]])
+    rows = _FIT @ (moved - _POINTS)
+    found = Correction(np.eye(2) + rows[:2].T / _REACH, rows[2])
+    # the same fit of the derivatives of the moved points by m11, m12, m21, m22, xshift, yshift
+    by_values = np.zeros((len(points), 2, 6))
+    by_values[:, 0, :2] = by_values[:, 1, 2:4] = points
+    by_values[:, 0, 4] = by_values[:, 1, 5] = 1.0
+    derivatives = np.tensordot(_FIT, change @ by_values, axes=1)
+    linear = derivatives[:2].transpose(1, 0, 2).reshape(4, 6) / _REACH
+    jacobian = np.concatenate([linear, derivatives[2]])
+    there = jacobian @ cov @ jacobian.T
+    return found, (there + there.T) / 2
 
 
 def middle_plane(entries: Iterable[VisitCorrection]) -> TangentPlane:
@@ -176,8 +167,7 @@ def _of_exposure(
     plane = middle_plane(members)
     mean = mean_of(members, plane, scatter=False, tolerance=tolerance)
     entry = _joined(key, members, plane, mean)
-    apart = _apart(members, plane, tolerance)
-    return _named(entry, apart) if apart else entry
+    return _judged(entry, members, plane, tolerance)
 
 
 def _of_visit(
@@ -206,9 +196,7 @@ def _of_visit(
             _joined(key, group, plane, mean_of(group, plane, scatter=True, tolerance=tolerance))
             for _, group in sorted(bands.items())
         ]
-        apart = _apart(means, plane, tolerance)
-        if apart:
-            entry = _named(entry, apart)
+        entry = _judged(entry, means, plane, tolerance)
     return entry, outliers
 
 
@@ -218,19 +206,28 @@ def _without(outliers: dict[AdjustKey, str]) -> str:
     return "without " + ", ".join(f"{key} ({text})" for key, text in outliers.items())
 
 
-def _apart(members: Sequence[VisitCorrection], plane: TangentPlane, tolerance: float) -> str:
-    """Name the two bands that disagree most; empty if none does."""
+def _judged(
+    entry: VisitCorrection,
+    members: Sequence[VisitCorrection],
+    plane: TangentPlane,
+    tolerance: float,
+) -> VisitCorrection:
+    """Name the two bands that disagree most, if any do, and let the errors cover both."""
     moved = [brought(member, plane) for member in members]
-    worst, text = tolerance, ""
+    worst, text, between = tolerance, "", np.zeros(2)
     for (one, (a, cov_a)), (two, (b, cov_b)) in combinations(
         list(zip(members, moved, strict=True)), 2
     ):
         apart = float(np.hypot(*(a.shift - b.shift)))
         chance = disagreement(a.shift, b.shift, (cov_a + cov_b)[4:, 4:])
         if apart > worst and chance < _UNLIKELY:
-            worst = apart
+            worst, between = apart, (a.shift - b.shift) / 2
             text = f"{_bands(one)} and {_bands(two)} differ by {1e3 * apart:.1f} mas"
-    return text
+    if not text:
+        return entry
+    cov = entry.cov.copy()
+    cov[4:, 4:] += np.outer(between, between)
+    return _named(replace(entry, cov=cov), text)
 
 
 def _bands(entry: VisitCorrection) -> str:

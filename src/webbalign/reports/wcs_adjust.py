@@ -150,11 +150,11 @@ def _draw_arrows(
         color = f"C{number % 10}"
         tip = place + arrow * shift
         axis.annotate("", tip, place, arrowprops={"arrowstyle": "->", "color": color})
-        axis.plot(*place, "o", ms=3, color=color)
+        axis.plot(*place, "o", ms=3, color=color, label=f"{entry.key} {entry.status}")
         width, height = 2 * ellipse * np.sqrt(np.maximum(values[::-1], 0.0))
         angle = float(np.degrees(np.arctan2(axes[1, -1], axes[0, -1])))
         axis.add_patch(Ellipse(tip, width, height, angle=angle, fill=False, color=color))
-        axis.annotate(f"{entry.key} {entry.status}", place, color=color, fontsize=7)
+    axis.legend(fontsize=7, loc="upper left")
     axis.set_title(
         f"shifts x {arrow:.3g} (longest {longest:.3f} arcsec), "
         f"errors x {ellipse:.3g} (largest {largest * 1e3:.2f} mas)",
