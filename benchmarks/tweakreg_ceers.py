@@ -246,7 +246,7 @@ def judge(report: Report, errors: dict[int, list[Error]]) -> None:
 
 
 def as_jwst(report: Report, drawn: list[Drawn]) -> None:
-    """Align the same catalogs with jwst."""
+    """Align the same catalogs of one module with jwst, whose time grows with their square."""
     if not common.have_jwst():
         report.skip("jwst on the same catalogs", common.NO_JWST)
         return
@@ -255,7 +255,8 @@ def as_jwst(report: Report, drawn: list[Drawn]) -> None:
 
     folder = common.fresh("tweakreg-ceers")
     files, catalogs = [], []
-    for image, stars in zip(images(), drawn, strict=True):
+    chosen = [(i, stars) for i, stars in zip(images(), drawn, strict=True) if "nrca" in i.name]
+    for image, stars in chosen:
         path = folder / f"{image.name}_cal.asdf"
         meta = {f"meta.wcsinfo.{key}": value for key, value in image.wcsinfo.items()}
         meta |= {"meta.filename": f"{image.name}_cal.fits"}
@@ -268,19 +269,19 @@ def as_jwst(report: Report, drawn: list[Drawn]) -> None:
     options = {"fitgeometry": "rscale", "abs_fitgeometry": "rscale", "abs_refcat": str(CATALOG)}
     text = common.jwst(
         "cases", output, side="tweakreg_jwst_side.py", files=files,
-        groups=[image.name for image in images()], pixels=truth.grid(SHAPE).tolist(),
+        groups=[image.name for image, _ in chosen], pixels=truth.grid(SHAPE).tolist(),
         cases=[{"name": "seed 0", "catalogs": catalogs, "options": options}],
     )  # fmt: skip
     said = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
     if "error" in said:
-        report.number_only("jwst on the catalogs of seed 0", said["error"][:200])
+        report.number_only("jwst on the catalogs of module A, seed 0", said["error"][:200])
         return
     rms = []
-    for image, sky in zip(images(), np.load(output)["seed 0 absolute"], strict=True):
+    for (image, _), sky in zip(chosen, np.load(output)["seed 0 absolute"], strict=True):
         off = image.before.plane.from_sky(sky) - image.wanted
         rms.append(1e3 * float(np.sqrt((off**2).sum(axis=1).mean())))
     report.number_only(
-        "jwst on the catalogs of seed 0: rms from the published tweak, pooled",
+        f"jwst on the {len(chosen)} catalogs of module A, seed 0: rms from the published tweak",
         f"{pooled(rms):.1f} mas ({said['seconds']:.0f} s)",
     )
 

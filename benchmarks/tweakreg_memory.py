@@ -92,7 +92,7 @@ def main() -> bool:
         folder = common.fresh("tweakreg-memory")
         images = truth.association(files[:number], folder / "images_asn.json")
         output = folder / "products"
-        command = webbalign_command(images, output, made.gaia, "--no-in-memory")
+        command = webbalign_command(images, output, made, "--no-in-memory")
         peaks[number] = peak = watch(command, folder / "log.txt")
         rows.append([number, f"{peak.proportional:.0f}", f"{peak.resident:.0f}", peak.processes])
         shutil.rmtree(output)

@@ -126,11 +126,12 @@ class Frames:
         first, second = in_halves(some, list(cases))
         return first | second
 
-    def options(self, kind: str, geometry: str) -> dict[str, Any]:
+    def options(self, kind: str, geometry: str, *, jwst: bool = False) -> dict[str, Any]:
         """Return the options of a case."""
         options: dict[str, Any] = {"fitgeometry": geometry}
         if kind == "absolute":
-            options |= {"abs_refcat": str(self.made.gaia), "abs_fitgeometry": geometry}
+            catalog = self.made.gaia_of_the_day if jwst else self.made.gaia
+            options |= {"abs_refcat": str(catalog), "abs_fitgeometry": geometry}
         return options
 
 
@@ -157,7 +158,7 @@ def compare(report: Report, frames: Frames, ours: Catalogs) -> None:
     given["iraf of webbalign"] = ours["iraf"]
     jwst = frames.solve_as_jwst(
         {
-            f"{name}, {geometry}": (catalogs, frames.options("absolute", geometry))
+            f"{name}, {geometry}": (catalogs, frames.options("absolute", geometry, jwst=True))
             for name, catalogs in given.items()
             for geometry in truth.GEOMETRIES
         }
@@ -214,8 +215,9 @@ def main() -> bool:
         "the whole field are taken off (which images cannot tell), and there is no catalog; the "
         "absolute one is tied to the simulator's Gaia-like catalog with the same geometry. jwst's "
         "relative rms is that before its fit to the catalog, with the `expand_refcat` that a "
-        "catalog implies. jwst's catalogs are those of its finders with its default options on the "
-        "same files."
+        "catalog implies; it gets the catalog with the stars where they were on the day of the "
+        "images, since it does not move those of a file. jwst's catalogs are those of its "
+        "finders with its default options on the same files."
     )
     return report.write(common.jwst_version())
 

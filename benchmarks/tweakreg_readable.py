@@ -27,8 +27,11 @@ SCATTER = 2.0  # mas, between exposures: the criterion says "on one another"
 
 def aligned(made: truth.MosaicSet, band: str, folder: Path, **options: Any) -> list[Path]:
     """Align the images of a band, files to files."""
+    import logging
+
     from webbalign.steps import TweakRegStep
 
+    logging.disable(logging.WARNING)
     TweakRegStep.call(
         str(made.associations[band]), abs_refcat=str(made.gaia), save_results=True,
         output_dir=str(folder), **options,
@@ -54,8 +57,9 @@ def sip_differences(path: Path) -> tuple[float, float]:
     exact = wcs.all_world2pix(sky, 0, tolerance=1e-8, maxiter=60)
     forward = np.hypot(*(exact - pixels).T).max()
     # its own inverse polynomial, without iteration
-    focal = wcs.sip_foc2pix(wcs.wcs_world2pix(sky, 0), 0)
-    backward = np.hypot(*(focal - pixels).T).max()
+    # (astropy wants it from the reference pixel, and 1-based, though it would shift that too)
+    inverse = wcs.sip_foc2pix(wcs.wcs_world2pix(sky, 1) - wcs.wcs.crpix, 1) - 1
+    backward = np.hypot(*(inverse - pixels).T).max()
     return forward / header["SIPMXERR"], backward / header["SIPIVERR"]
 
 
@@ -79,7 +83,7 @@ def headers(report: Report, label: str, products: Sequence[Path]) -> None:
     stated = [fits.getheader(path, "SCI") for path in products]
     report.number_only(
         f"{label}: largest errors stated, SIPMXERR and SIPIVERR",
-        f"{max(h['SIPMXERR'] for h in stated):.4f} and {max(h['SIPIVERR'] for h in stated):.4f} px",
+        f"{max(h['SIPMXERR'] for h in stated):.1e} and {max(h['SIPIVERR'] for h in stated):.1e} px",
     )
 
 

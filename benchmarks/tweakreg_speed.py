@@ -25,15 +25,17 @@ CORES = 2
 NAMES = {"webbalign": "`webbalign tweakreg`", "jwst": "jwst 3.0.0 `TweakRegStep`"}
 
 
-def webbalign_command(images: Path, output: Path, gaia: Path, *more: str) -> list[str]:
+def webbalign_command(images: Path, output: Path, made: truth.MosaicSet, *more: str) -> list[str]:
     """Return the shell command of a run with absolute alignment."""
     command = [sys.executable, "-m", "webbalign", "tweakreg", str(images)]
-    return [*command, "--output-dir", str(output), "--abs-refcat", str(gaia), "--quiet", *more]
+    return [*command, "--output-dir", str(output), "--abs-refcat", str(made.gaia), "--quiet", *more]
 
 
-def jwst_command(images: Path, output: Path, gaia: Path) -> list[str]:
+def jwst_command(images: Path, output: Path, made: truth.MosaicSet) -> list[str]:
     """Return the command of the same run of jwst."""
-    return common.jwst_command("align", images, output, side=SIDE, abs_refcat=str(gaia))
+    return common.jwst_command(
+        "align", images, output, side=SIDE, abs_refcat=str(made.gaia_of_the_day)
+    )
 
 
 def two_cores() -> None:
@@ -52,7 +54,7 @@ def whole_runs(report: Report, made: truth.MosaicSet, n: int) -> None:
     for turn, name in enumerate(turns):
         output = common.fresh("tweakreg-speed-products")
         build = jwst_command if name == "jwst" else webbalign_command
-        usage = common.measure(build(images, output, made.gaia), images.parent / f"{turn}.log")
+        usage = common.measure(build(images, output, made), images.parent / f"{turn}.log")
         print(f"  {name}: {usage.wall:.1f} s, CPU {usage.cpu:.1f} s", flush=True)
         used[name].append(usage)
         products = [output / path.name.replace("_cal", "_tweakreg") for path in files]

@@ -46,6 +46,27 @@ class MosaicSet:
         root = path.name.rsplit("_", 1)[0]
         return self.folder / "truth" / f"{root}_truth.asdf"
 
+    @property
+    def gaia_of_the_day(self) -> Path:
+        """Return that catalog at the time of the images, as a service gives it for an epoch.
+
+        Of a file jwst takes the places as they are; of its service only stars with known motion.
+        """
+        from astropy.table import Table
+
+        from webbalign.products.image_files import read_info
+        from webbalign.products.proper_motion import positions_at
+        from webbalign.products.reference_catalogs import read_reference_catalog
+
+        path = self.folder / "gaia_of_the_day.ecsv"
+        if not path.is_file():
+            stars = read_reference_catalog(self.gaia)
+            stars = stars[np.isfinite(stars.motion).all(axis=1)]
+            first = next(iter(self.files.values()))[0]
+            sky = positions_at(stars, read_info(first).epoch)
+            Table(sky, names=("RA", "DEC")).write(path, format="ascii.ecsv", overwrite=True)
+        return path
+
 
 def mosaic(**options: Any) -> MosaicSet:
     """Return the mosaic simulated with these options, made at most once per simulator."""
