@@ -164,3 +164,14 @@ def test_images_are_measured_on_their_common_part():
         at = np.array([[-8.0, -22.0]])
         moved = fit.correction.apply(at) - at
         np.testing.assert_allclose(moved[0], np.multiply(shifts[fit.name], [0.1, -0.1]), atol=2e-3)
+
+
+def test_what_all_pairs_of_a_group_have_in_common_adds_to_its_error():
+    plain = solve_pairs(frames(), all_pairs(), PLANE, reference="a")
+    more = solve_pairs(frames(), all_pairs(), PLANE, reference="a", group_error=5e-3)
+    at = np.array([[0.0, 0.0], [60.0, 0.0]])
+    for one, two in zip(plain.groups[1:], more.groups[1:], strict=True):
+        added = two.correction.errors_at(at) ** 2 - one.correction.errors_at(at) ** 2
+        # of the group and of the reference; at the edge the turn moves y only
+        np.testing.assert_allclose(added, 2 * 5e-3**2 * np.array([[1, 1], [1, 2]]), rtol=1e-6)
+    assert not more.groups[0].correction.cov.any()

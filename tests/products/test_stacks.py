@@ -5,6 +5,7 @@ import pytest
 
 from tests.products.images import make_model
 from webbalign.core.errors import InputError
+from webbalign.products._dither_alignment import align_layers
 from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import read_info
 from webbalign.products.stacks import Box, Stacking, boxes_of_overlap, stack_grid, stack_images
@@ -131,6 +132,21 @@ def test_no_images():
     grid = stack_grid([read_info(make_model())])
     with pytest.raises(InputError, match="no images to stack"):
         stack_images("v", [], grid)
+
+
+def test_jitter_is_taken_back():
+    rng = np.random.default_rng(2)
+    y, x = np.indices((150, 150)).astype(float)
+    places = rng.uniform(0, 150, (60, 2))
+    jitter = np.array([[0.04, -0.03], [-0.05, 0.02], [0.02, 0.03]])
+    layers = []
+    for dx, dy in jitter:
+        image = rng.normal(0, 0.02, x.shape)
+        for a, b in places:
+            image += 5 * np.exp(-((x - a - dx) ** 2 + (y - b - dy) ** 2) / (2 * 1.3**2))
+        layers.append(image)
+    moved = align_layers(np.stack(layers).astype(np.float32))
+    np.testing.assert_allclose(moved, jitter - jitter.mean(axis=0), atol=3e-3)
 
 
 def test_boxes():

@@ -54,6 +54,12 @@ class Correlating(Options):
         "independent of the others.",
         min=8,
     )
+    corr_floor: float = opt(
+        0.0025,
+        "Error in pixels of the place of each stack (one axis) that all its pairs have in common, "
+        "so that they do not show it: what simulated MIRI stacks have beyond their stated errors.",
+        min=0.0,
+    )
     corr_flow: bool = opt(
         False, "Whether to refine shifts by optical flow (TV-L1), averaged robustly."
     )

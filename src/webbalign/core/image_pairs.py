@@ -24,7 +24,7 @@ from webbalign.core.network import (
     PlaneCorrection,
     solve_network,
 )
-from webbalign.core.planes import TangentPlane
+from webbalign.core.planes import TangentPlane, apply_map
 
 __all__ = [
     "GridImage",
@@ -356,6 +356,7 @@ def solve_pairs(
     reference: str | None = None,
     nclip: int = 3,
     sigma: float = 4.0,
+    group_error: float = 0.0,
 ) -> PairSolution:
     """Solve for all groups at once.
 
@@ -374,6 +375,10 @@ def solve_pairs(
         Clipping iterations of each round of the solver.
     sigma : float
         Pairs farther than this from closure, in errors, are rejected.
+    group_error : float
+        One-axis error, arcsec, of each group's place that all its pairs have in common, so that no
+        closure shows it: of the middle, and again of the edge about the middle. Added to the
+        covariances of corrections relative to the reference.
 
     Returns
     -------
@@ -394,6 +399,9 @@ def solve_pairs(
         for g, frame in enumerate(state.frames):
             count = sum(frame.name in (p.first, p.second) for p in used)
             correction = state.solution.correction(g, frame.plane, frame.centre)
+            if frame.name != held:
+                more = _common_error(frame, math.sqrt(2.0) * group_error)
+                correction = replace(correction, cov=correction.cov + more)
             status = ImageStatus.REFERENCE if frame.name == held else ImageStatus.ALIGNED
             fits[frame.name] = GroupFit(frame.name, status, "", count, correction)
     return PairSolution(
@@ -506,8 +514,6 @@ def _floor(squared: Array, variance: Array) -> float:
 
 
 def _through(way: Array, xy: Array) -> Array:
-    from webbalign.core.planes import apply_map
-
     return apply_map(way, xy)[0][0]
 
 
@@ -550,6 +556,17 @@ def _main_part(
         inside = [name for name in part if part[name] == largest]
         reference = min(inside, key=lambda name: (-pixels[name], name))
     return {name for name in part if part[name] == part[reference]}, reference
+
+
+def _common_error(frame: GroupFrame, error: float) -> Array:
+    """Covariance (6, 6) of a shift and a turn about the middle of a group."""
+    x, y = frame.centre
+    slopes = np.zeros((6, 3))
+    slopes[4, 0] = slopes[5, 1] = 1.0
+    slopes[:, 2] = np.array([0.0, -1.0, 1.0, 0.0, y, -x]) / frame.radius
+    if frame.geometry == "shift":
+        slopes[:, 2] = 0.0
+    return error**2 * slopes @ slopes.T
 
 
 def _unconnected(frame: GroupFrame, held: str | None) -> GroupFit:

@@ -18,6 +18,7 @@ from webbalign.core.errors import InputError
 from webbalign.core.image_pairs import GridImage
 from webbalign.core.options import Options, opt
 from webbalign.core.planes import TangentPlane, sky_to_vectors
+from webbalign.products._dither_alignment import align_layers, level_layers
 from webbalign.products._frame_reprojection import FrameMap, reprojected
 from webbalign.products.corrector import image_plane
 from webbalign.products.flags import interpret_bits
@@ -44,6 +45,11 @@ class Stacking(Options):
         "DO_NOT_USE+NON_SCIENCE+SATURATED",
         "DQ bits that mark a pixel that is left out of a stack: names or numbers, joined by + or "
         "a comma.",
+    )
+    stack_align: bool = opt(
+        True,
+        "Whether the dithers of a stack are brought to their mean place first: the jitter of the "
+        "pointing would otherwise move each part of a stack by another amount.",
     )
     stack_pixel_scale: float | None = opt(
         None, "Pixel scale of the stacks, in arcsec. None: that of the finest image.", min=0.0
@@ -234,7 +240,10 @@ def stack_images(
     if not layers:
         nothing = np.full(box.shape, np.nan, np.float32)
         return GridImage(name, nothing, np.zeros(box.shape, np.float32), (box.y0, box.x0), 0)
-    data, weight = _coadded(np.stack(layers))
+    stacked = np.stack(layers)
+    if options.stack_align:
+        align_layers(stacked)
+    data, weight = _coadded(stacked)
     return GridImage(name, data, weight, (box.y0, box.x0), len(layers))
 
 
@@ -265,7 +274,7 @@ def _layer(
 
 def _coadded(layers: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean (ny, nx) of layers (n, ny, nx) without what stands out, and the number that entered."""
-    layers -= _levels(layers).astype(np.float32)[:, None, None]
+    level_layers(layers)
     good = np.isfinite(layers)
     if len(layers) > 2:
         good &= ~_standing_out(layers, good)
@@ -273,24 +282,6 @@ def _coadded(layers: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     total = np.where(good, layers, np.float32(0)).sum(axis=0, dtype=np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count > 0, total / count, np.float32(np.nan)), count
-
-
-def _levels(layers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Background (n,) of each layer relative to the others, from the medians of differences."""
-    n = len(layers)
-    normal, right = np.eye(n) * 1e-9, np.zeros(n)
-    for i in range(n):
-        for j in range(i):
-            apart = layers[i, ::3, ::3] - layers[j, ::3, ::3]
-            apart = apart[np.isfinite(apart)]
-            if len(apart) < 100:
-                continue
-            step = float(np.median(apart))
-            normal[[i, j], [i, j]] += len(apart)
-            normal[[i, j], [j, i]] -= len(apart)
-            right[i] += step * len(apart)
-            right[j] -= step * len(apart)
-    return np.asarray(np.linalg.solve(normal, right), dtype=np.float64)
 
 
 def _median(layers: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
