@@ -21,7 +21,7 @@ from webbalign.products.image_files import ImageInfo
 from webbalign.products.reference_catalogs import AbsoluteCatalog, check_reference
 from webbalign.products.solutions import Solution, SolvedImage, write_solution
 from webbalign.products.visit_frames import MeasuredBand
-from webbalign.products.visit_means import between_planes
+from webbalign.products.visit_means import between_planes, joint_rms
 from webbalign.products.visits import AdjustKey, measured_key
 from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
 from webbalign.steps._find_in_image import FindTask, find_in_image
@@ -150,9 +150,6 @@ def _entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> VisitCo
         correction, cov = nearest.correction, nearest.cov
         if nearest.cov.any():  # (the reference stays the identity to the last bit)
             correction, cov = between_planes(correction, cov, nearest.plane, plane)
-    used = np.array([row.n_used for row in usable])
-    rms = np.array([row.rms for row in usable])
-    known = np.isfinite(rms) & (used > 0) if usable else np.zeros(0, bool)
     return VisitCorrection(
         key=key,
         correction=correction,
@@ -161,10 +158,8 @@ def _entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> VisitCo
         status=_status(rows, usable),
         reason=_reason(rows),
         n_images=len(rows),
-        n_used=int(used.sum()),
-        rms=float(np.sqrt(np.average(rms[known] ** 2, weights=used[known])))
-        if known.any()
-        else np.nan,
+        n_used=sum(row.n_used for row in usable),
+        rms=joint_rms(usable),
         chi2_reduced=usable[0].chi2_reduced if usable else np.nan,
         bands=(job.band,),
         methods=(job.method,),

@@ -10,19 +10,16 @@ from typing import Any
 
 from webbalign.core.errors import InputError, OptionError
 from webbalign.execution import NullProgress, Progress, executor
-from webbalign.pipelines._band_parameters import tweakreg_options
+from webbalign.pipelines._band_jobs import METHODS, band_images, band_job, method_named
 from webbalign.pipelines._band_results import measured_once
 from webbalign.pipelines._catalog_functions import catalog_function
-from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
+from webbalign.pipelines._star_bands import BandJob, Map
 from webbalign.pipelines.wcs_adjust_options import (
     WcsAdjustOptions,
     catalog_place,
-    method_for,
     parse_method,
 )
 from webbalign.products.atomic import sweep
-from webbalign.products.image_files import ImageInfo, read_info
-from webbalign.products.sphere import sky_boundary
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
 from webbalign.products.visits import AdjustKey
 from webbalign.products.wcs_adjust_file import (
@@ -33,34 +30,11 @@ from webbalign.products.wcs_adjust_file import (
     write_wcs_adjust,
 )
 
-__all__ = ["GetWCSAdjustStep", "band_images", "get_wcs_adjust", "measure_band"]
+__all__ = ["GetWCSAdjustStep", "band_images", "get_wcs_adjust"]
 
 log = logging.getLogger(__name__)
 
 WORK_FOLDER = "get_wcs_adjust"
-
-Measure = Callable[[BandJob, Map, Progress], MeasuredBand]
-
-# How a band is measured, by the name of the method
-METHODS: dict[str, Measure] = {"tweakreg": measure_stars}
-
-
-def band_images(directory: str | Path, band: str) -> list[Path]:
-    """Return the images of a band: ``directory/band/*_cal.fits`` (or .gz), by name.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or no image in it.
-    """
-    folder = Path(directory).expanduser() / band
-    expected = f"a folder {band} with _cal.fits files"
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder", expected)
-    paths = sorted([*folder.glob("*_cal.fits"), *folder.glob("*_cal.fits.gz")])
-    if not paths:
-        raise InputError(folder, "no *_cal.fits in it", expected)
-    return paths
 
 
 def get_wcs_adjust(
@@ -144,11 +118,11 @@ def get_wcs_adjust(
     made = catalog_function(custom_catalog_function)
     jobs = []
     for band in sorted(images):
-        job = _job(band, images[band], options, method, tweakreg_parameters or {}, work, map)
+        job = band_job(band, images[band], options, method, tweakreg_parameters or {}, work, map)
         jobs.append(
             replace(job, catalog_function=made, catalog_kwargs=custom_catalog_function_kwargs or {})
         )
-    measures = [_method(job.method) for job in jobs]  # refused before any work
+    measures = [method_named(job.method) for job in jobs]  # refused before any work
     bands = [
         measured_once(job, measure, map, progress or NullProgress(), overwrite=overwrite)
         for job, measure in zip(jobs, measures, strict=True)
@@ -160,70 +134,6 @@ def get_wcs_adjust(
     path = write_wcs_adjust(adjust, folder / adjust_file_name(target))
     log.info("saved %s", path)
     return adjust
-
-
-def measure_band(job: BandJob, map: Map = map, progress: Progress | None = None) -> MeasuredBand:
-    """Measure one band by the method of its job.
-
-    Raises
-    ------
-    OptionError
-        If there is no such method.
-    """
-    return _method(job.method)(job, map, progress or NullProgress())
-
-
-def _method(name: str) -> Measure:
-    if name not in METHODS:
-        have = ", ".join(METHODS)
-        raise OptionError(f"option 'method' is {name!r}, which is not available; there is: {have}")
-    return METHODS[name]
-
-
-def _job(
-    band: str,
-    images: Sequence[str | Path],
-    options: WcsAdjustOptions,
-    method: str | Mapping[str, str],
-    parameters: Mapping[str, Any],
-    work: Path,
-    map: Map,
-) -> BandJob:
-    paths = sorted((Path(path).expanduser() for path in images), key=lambda path: path.name)
-    if not paths:
-        raise InputError(None, f"no images of {band}", "_cal files")
-    names = [path.name for path in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(twice[0], "given twice", "images of different names")
-    read = list(map(_info_and_corners, paths))
-    infos = tuple(info for info, _ in read)
-    instruments = sorted({info.instrument.lower() for info in infos})
-    if len(instruments) > 1:
-        raise InputError(None, f"{band}: images of {', '.join(instruments)}", "one instrument")
-    instrument = instruments[0]
-    catalog = options.alignment_catalog or ""
-    job = BandJob(
-        band=band,
-        method=method_for(method, instrument),
-        paths=tuple(paths),
-        infos=infos,
-        corners=tuple(corners for _, corners in read),
-        by_visit=instrument in options.group_dithers,
-        by_module=options.degroup_nircam_modules and instrument == "nircam",
-        options=tweakreg_options(
-            parameters, target=options.target, band=band, instrument=instrument, catalog=catalog
-        ),
-        folder=work,
-        reproject_func=options.reproject_func,
-    )
-    _ = job.keys  # an image that does not tell its visit is refused before any work
-    return job
-
-
-def _info_and_corners(path: Path) -> tuple[ImageInfo, list[list[float]]]:
-    info = read_info(path)
-    return replace(info, wcs=None), sky_boundary(info.wcs, info.shape).tolist()
 
 
 def _words(value: Sequence[str] | str | None) -> tuple[str, ...]:
@@ -419,7 +329,7 @@ class GetWCSAdjustStep:
         self, dither: str, in_dir: str | Path, out_dir: str | Path
     ) -> bool:
         """Stack the dithers of one detector and visit (for cross_corr)."""
-        _method("cross_corr")
+        method_named("cross_corr")
         return False
 
     def _images(self, band: str) -> list[Path]:
@@ -439,7 +349,7 @@ class GetWCSAdjustStep:
         )
 
     def _run_band(self, band: str, out_dir: str | Path, method: str) -> bool:
-        _method(method)
+        method_named(method)
         settings = dict(self._settings)
         made = catalog_function(settings.pop("custom_catalog_function"))
         kwargs = settings.pop("custom_catalog_function_kwargs") or {}
@@ -450,10 +360,10 @@ class GetWCSAdjustStep:
         folder = Path(out_dir)
         folder.mkdir(parents=True, exist_ok=True)
         with self._pool() as pool:
-            job = _job(band, self._images(band), options, method, parameters, folder, pool.map)
+            job = band_job(band, self._images(band), options, method, parameters, folder, pool.map)
             job = replace(job, catalog_function=made, catalog_kwargs=kwargs)
             measured = measured_once(
-                job, _method(method), pool.map, NullProgress(), overwrite=self.overwrite
+                job, method_named(method), pool.map, NullProgress(), overwrite=self.overwrite
             )
         return any(entry.status is not AdjustStatus.FAILED for entry in measured.entries)
 

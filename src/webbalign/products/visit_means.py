@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ __all__ = [
     "brought",
     "by_key",
     "exposures_and_visits",
+    "joint_rms",
     "mean_of",
     "middle_plane",
     "visit_key",
@@ -234,6 +236,25 @@ def _bands(entry: VisitCorrection) -> str:
     return "+".join(entry.bands) or "measurements"
 
 
+class _Measured(Protocol):
+    """What has stars, and a scatter of them."""
+
+    @property
+    def n_used(self) -> int: ...
+
+    @property
+    def rms(self) -> float: ...
+
+
+def joint_rms(members: Sequence[_Measured]) -> float:
+    """Return the rms of all stars of several measurements; NaN if none is known."""
+    known = [item for item in members if np.isfinite(item.rms) and item.n_used]
+    if not known:
+        return float("nan")
+    squares = [item.rms**2 for item in known]
+    return float(np.sqrt(np.average(squares, weights=[item.n_used for item in known])))
+
+
 def _joined(
     key: AdjustKey, members: Sequence[VisitCorrection], plane: TangentPlane, mean: Combined
 ) -> VisitCorrection:
@@ -242,9 +263,6 @@ def _joined(
     status = AdjustStatus.ALIGNED
     for worse in (AdjustStatus.RELATIVE_ONLY, AdjustStatus.INCONSISTENT):
         status = worse if worse in statuses else status
-    n_used = np.array([member.n_used for member in members])
-    rms = np.array([member.rms for member in members])
-    known = np.isfinite(rms) & (n_used > 0)
     ra, dec = plane.centre.tolist()
     return VisitCorrection(
         key=key,
@@ -253,10 +271,8 @@ def _joined(
         cov=mean.cov,
         status=status,
         n_images=sum(member.n_images for member in members),
-        n_used=int(n_used.sum()),
-        rms=float(np.sqrt(np.average(rms[known] ** 2, weights=n_used[known])))
-        if known.any()
-        else np.nan,
+        n_used=sum(member.n_used for member in members),
+        rms=joint_rms(members),
         chi2_reduced=mean.chi2_reduced,
         scatter=mean.scatter,
         bands=tuple(sorted({band for member in members for band in member.bands})),
