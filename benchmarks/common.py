@@ -122,10 +122,13 @@ def have_jwst() -> bool:
     return JWST_PYTHON.exists()
 
 
-def jwst(task: str, *words: object, **settings: Any) -> str:
-    """Run a task of ``jwst_side.py`` (or `side`) under jwst's Python; returns what it printed."""
+def jwst(task: str, *words: object, limit: float | None = None, **settings: Any) -> str:
+    """Run a task of ``jwst_side.py`` (or `side`) under jwst's Python; returns what it printed.
+
+    After `limit` seconds it is ended, and subprocess.TimeoutExpired raised.
+    """
     command = jwst_command(task, *words, **settings)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
     if done.returncode:
         raise RuntimeError(f"{task} under jwst's Python failed:\n{done.stderr[-3000:]}")
     return done.stdout

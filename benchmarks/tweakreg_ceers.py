@@ -6,6 +6,7 @@ from benchmarks import common  # isort: skip  (sets the number of threads)
 
 import copy
 import json
+import subprocess
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,7 @@ SHAPE = (2048, 2048)
 NOISE, SPURIOUS, MISSING = 0.005, 0.3, 0.2  # arcsec, fractions
 MARGIN = 4.0  # px
 SHORT_WAVE = 0.05  # arcsec per pixel, above: long wave
+PATIENCE = 900.0  # s
 RMS, LIMIT, SIGMAS = 1.0, 1.15, 3.0  # mas, times the noise limit, quoted sigmas
 
 
@@ -267,11 +269,16 @@ def as_jwst(report: Report, drawn: list[Drawn]) -> None:
         Table(stars.xy, names=("x", "y")).write(catalogs[-1], format="ascii.ecsv")
     output = folder / "jwst.npz"
     options = {"fitgeometry": "rscale", "abs_fitgeometry": "rscale", "abs_refcat": str(CATALOG)}
-    text = common.jwst(
-        "cases", output, side="tweakreg_jwst_side.py", files=files,
-        groups=[image.name for image, _ in chosen], pixels=truth.grid(SHAPE).tolist(),
-        cases=[{"name": "seed 0", "catalogs": catalogs, "options": options}],
-    )  # fmt: skip
+    try:
+        text = common.jwst(
+            "cases", output, side="tweakreg_jwst_side.py", limit=PATIENCE, files=files,
+            groups=[image.name for image, _ in chosen], pixels=truth.grid(SHAPE).tolist(),
+            cases=[{"name": "seed 0", "catalogs": catalogs, "options": options}],
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        what = f"jwst on the {len(chosen)} catalogs of module A"
+        report.skip(what, f"it had not ended after {PATIENCE / 60:.0f} minutes")
+        return
     said = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
     if "error" in said:
         report.number_only("jwst on the catalogs of module A, seed 0", said["error"][:200])
