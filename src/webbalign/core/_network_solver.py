@@ -20,6 +20,8 @@ __all__ = ["Slopes", "Solver"]
 _COARSE = 1e-4
 # largest step, in arcsec, after which nothing is left to do
 _FINE = 1e-11
+# steps as small as this, in arcsec, that do not get smaller are made of rounding errors
+_ROUNDING = 1e-9
 # largest step, in arcsec, after which the derivatives have to be made anew
 _STALE = 1e-2
 # variance, arcsec squared, of measurements of unknown error that are too few to tell it
@@ -235,11 +237,13 @@ class Solver:
         weight = self.active / self.variance()
         matrix, right, slopes = self.normal(weight)
         equations = Equations(matrix, self.moving())
-        n = self.n_image
+        n, last = self.n_image, np.inf
         for _ in range(20):
             step = self._take(equations, right)
-            if np.abs(step).max(initial=0.0) < _FINE:
+            largest = np.abs(step).max(initial=0.0)
+            if largest < _FINE or last / 2 < largest < _ROUNDING:
                 return
+            last = largest
             # the same derivatives: their change is of the second order in these steps
             right = right_hand_side(
                 self.problem, slopes.stars, self._residual(weight), weight[:n]
