@@ -233,20 +233,25 @@ def test_wrong_shape_is_refused():
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), shift=st.tuples(st.floats(-1, 1), st.floats(-1, 1)))
-def test_order_of_stars_and_a_common_shift_change_nothing(seed, shift):
+def test_order_of_stars_changes_nothing_and_a_common_shift_less_than_the_error(seed, shift):
     rng = np.random.default_rng(seed)
     pair = star_pair(rng, 60, shift=(0.4, -0.3), roll=0.05 * DEGREE)
     before = search(pair)
     order, other = rng.permutation(len(pair.image)), rng.permutation(len(pair.reference))
-    after = find_offset(
-        pair.image[order],
-        pair.reference[other] + shift,
-        options=Matching(),
-        flux_image=pair.image_flux[order],
-        flux_reference=pair.reference_flux[other],
-        pixel_scale=0.031,
-    )
-    assert after.status is before.status is OffsetStatus.FOUND
+
+    def again(shift):
+        return find_offset(
+            pair.image[order],
+            pair.reference[other] + shift,
+            options=Matching(),
+            flux_image=pair.image_flux[order],
+            flux_reference=pair.reference_flux[other],
+            pixel_scale=0.031,
+        ).apply(CORNERS)
+
+    np.testing.assert_allclose(again((0.0, 0.0)), before.apply(CORNERS), atol=1e-12, rtol=0)
+    # a star at the edge of the reach may come or go: then as much as one of 50 stars can do
+    one_star = before.sigma * np.sqrt(3) / np.sqrt(before.n_pairs)
     np.testing.assert_allclose(
-        after.apply(CORNERS), before.apply(CORNERS) + shift, atol=2e-4, rtol=0
+        again(shift), before.apply(CORNERS) + shift, atol=1.5 * one_star, rtol=0
     )
