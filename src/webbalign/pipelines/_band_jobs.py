@@ -10,6 +10,7 @@ from typing import Any
 from webbalign.core.errors import InputError, OptionError
 from webbalign.execution import Progress
 from webbalign.pipelines._band_parameters import tweakreg_options
+from webbalign.pipelines._stack_bands import measure_correlation
 from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, method_for
 from webbalign.products.image_files import ImageInfo, read_info
@@ -21,7 +22,10 @@ __all__ = ["METHODS", "Measure", "band_images", "band_job", "method_named"]
 Measure = Callable[[BandJob, Map, Progress], MeasuredBand]
 
 # How a band is measured, by the name of the method
-METHODS: dict[str, Measure] = {"tweakreg": measure_stars}
+METHODS: dict[str, Measure] = {
+    "tweakreg": measure_stars,
+    "cross_corr": measure_correlation,
+}
 
 
 def band_images(directory: str | Path, band: str) -> list[Path]:

@@ -13,6 +13,7 @@ from webbalign.execution import NullProgress, Progress, executor
 from webbalign.pipelines._band_jobs import METHODS, band_images, band_job, method_named
 from webbalign.pipelines._band_results import measured_once
 from webbalign.pipelines._catalog_functions import catalog_function
+from webbalign.pipelines._stack_bands import stack_dithers
 from webbalign.pipelines._star_bands import BandJob, Map
 from webbalign.pipelines.wcs_adjust_options import (
     WcsAdjustOptions,
@@ -322,15 +323,32 @@ class GetWCSAdjustStep:
     def make_stacked_images(
         self, dithers: Sequence[str], in_dir: str | Path, out_dir: str | Path, procs: int = 1
     ) -> list[bool]:
-        """Stack the dithers of each detector and visit (for cross_corr)."""
-        return [self.parallel_make_stacked_image(dither, in_dir, out_dir) for dither in dithers]
+        """Stack dithers as cross_corr does, on one grid, to look at.
+
+        Parameters
+        ----------
+        dithers : sequence of str
+            ``jw<visit>`` or ``jw<visit>_<detector>``.
+        in_dir, out_dir : str or Path
+            Folders of the ``_cal`` files, and for ``{dither}_stacked.fits``.
+        procs : int
+
+        Returns
+        -------
+        list of bool
+            Whether each stack has good pixels.
+        """
+        folder = Path(in_dir)
+        images = band_images(folder.parent, folder.name)
+        function = self._settings["reproject_func"]
+        with executor("serial" if procs == 1 else "processes", procs) as pool:
+            return stack_dithers(dithers, images, out_dir, reproject_func=function, map=pool.map)
 
     def parallel_make_stacked_image(
         self, dither: str, in_dir: str | Path, out_dir: str | Path
     ) -> bool:
-        """Stack the dithers of one detector and visit (for cross_corr)."""
-        method_named("cross_corr")
-        return False
+        """Stack one of the dithers; see `make_stacked_images`."""
+        return self.make_stacked_images([dither], in_dir, out_dir)[0]
 
     def _images(self, band: str) -> list[Path]:
         if self.progress_dict is None:
