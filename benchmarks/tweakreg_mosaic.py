@@ -7,7 +7,7 @@ from benchmarks import common  # isort: skip  (sets the number of threads)
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,17 @@ RELATIVE, ABSOLUTE = 0.5, 1.0  # mas
 KINDS = ("relative", "absolute")
 Catalogs = dict[str, list[Path]]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rms of a solution in mas, and whether the program says that all images are aligned."""
+
+    rms: float
+    aligned: bool
+
+    def __str__(self) -> str:
+        return f"{self.rms:.3f}" if self.aligned else f"{self.rms:.3f} (refused)"
 
 
 class Frames:
@@ -65,7 +76,7 @@ class Frames:
         found = {(line["file"], line["finder"]): Path(line["catalog"]) for line in lines}
         return {finder: [found[str(path), finder] for path in self.paths] for finder in finders}
 
-    def solve(self, catalogs: Sequence[Path], options: dict[str, Any]) -> truth.Score:
+    def solve(self, catalogs: Sequence[Path], options: dict[str, Any], kind: str) -> Found:
         """Solve with webbalign."""
         from webbalign.products.corrector import image_plane
         from webbalign.steps.solving import solve_starlists
@@ -78,7 +89,8 @@ class Frames:
             plane = image_plane(info.wcs, info.wcsinfo, info.shape)
             at = plane.from_pixels(truth.grid(self.shape))
             sky.append(plane.plane.to_sky(row.correction.apply(at) if row.is_applied else at))
-        return truth.score(sky, self.truth)
+        aligned = all(row.step_status == "COMPLETE" for row in solution.images)
+        return Found(getattr(truth.score(sky, self.truth), kind), aligned)
 
     def _found(self, catalogs: Sequence[Path]) -> list[Any]:
         """Read catalogs as the step does, with a group for each exposure."""
@@ -144,8 +156,8 @@ def in_halves(function: Callable[[Sequence[Any]], T], items: Sequence[Any]) -> l
 def defaults(report: Report, frames: Frames, catalogs: Sequence[Path]) -> None:
     """Check what the defaults give."""
     for kind, limit in zip(KINDS, (RELATIVE, ABSOLUTE), strict=True):
-        found = getattr(frames.solve(catalogs, frames.options(kind, "rshift")), kind)
-        report.below(f"{frames.label}, defaults: {kind} rms", found, limit, ".3f", " mas")
+        found = frames.solve(catalogs, frames.options(kind, "rshift"), kind)
+        report.below(f"{frames.label}, defaults: {kind} rms", found.rms, limit, ".3f", " mas")
 
 
 def compare(report: Report, frames: Frames, ours: Catalogs) -> None:
@@ -164,28 +176,30 @@ def compare(report: Report, frames: Frames, ours: Catalogs) -> None:
         }
     )
     rows: list[list[str]] = []
-    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    pairs: dict[tuple[str, str], list[tuple[Found, float]]] = {}
     for kind in KINDS:
         for name, catalogs in given.items():
             for geometry in truth.GEOMETRIES:
                 options = frames.options(kind, geometry)
                 there = jwst[f"{name}, {geometry} {kind}"]
-                same = getattr(frames.solve(catalogs, options), kind)
+                same = frames.solve(catalogs, options, kind)
                 pairs.setdefault(("catalogs", kind), []).append((same, there))
                 shown = ""
                 if name.endswith("of jwst"):
-                    own = getattr(frames.solve(ours[name.split()[0]], options), kind)
+                    own = frames.solve(ours[name.split()[0]], options, kind)
                     pairs.setdefault(("files", kind), []).append((own, there))
-                    shown = f"{own:.3f}"
-                rows.append([kind, name, geometry, shown, f"{same:.3f}", f"{there:.3f}"])
+                    shown = str(own)
+                rows.append([kind, name, geometry, shown, str(same), f"{there:.3f}"])
     for (what, kind), values in pairs.items():
-        good = sum(mine <= yours for mine, yours in values)
-        ratio = max(mine / yours for mine, yours in values)
+        good = sum(mine.rms <= yours for mine, yours in values)
+        refused = sum(not mine.aligned for mine, _ in values)
+        ratio = max(mine.rms / yours for mine, yours in values if mine.aligned)
         report.true(
             f"{frames.label}: {kind} rms not above that of jwst on the same {what}",
-            good == len(values), f"{good} of {len(values)} cases, at most {ratio:.3f} times",
+            good == len(values),
+            f"{good} of {len(values)} cases, at most {ratio:.3f} times; {refused} refused",
             "all cases",
-        )  # fmt: skip
+        )
     heads = [f"{frames.label}: rms", "catalogs", "geometry", "webbalign, its own finder, mas",
              "webbalign, these catalogs, mas", "jwst, these catalogs, mas"]  # fmt: skip
     report.table(heads, rows)
@@ -217,7 +231,9 @@ def main() -> bool:
         "relative rms is that before its fit to the catalog, with the `expand_refcat` that a "
         "catalog implies; it gets the catalog with the stars where they were on the day of the "
         "images, since it does not move those of a file. jwst's catalogs are those of its "
-        "finders with its default options on the same files."
+        "finders with its default options on the same files. Refused: webbalign says that the "
+        "images are aligned with one another only, and leaves them where they were. Stars of the Gaia-like catalog are saturated in F150W; jwst's dao "
+        "finds a feature of their spikes, always at the same place 0.18 arcsec beside them."
     )
     return report.write(common.jwst_version())
 
