@@ -232,8 +232,9 @@ def main() -> bool:
         "catalog implies; it gets the catalog with the stars where they were on the day of the "
         "images, since it does not move those of a file. jwst's catalogs are those of its "
         "finders with its default options on the same files. Refused: webbalign says that the "
-        "images are aligned with one another only, and leaves them where they were. Stars of the Gaia-like catalog are saturated in F150W; jwst's dao "
-        "finds a feature of their spikes, always at the same place 0.18 arcsec beside them."
+        "images are aligned with one another only, and leaves them where they were. Stars of "
+        "the Gaia-like catalog are saturated in F150W; jwst's dao finds a feature of their spikes, "
+        "always at the same place 0.18 arcsec beside them."
     )
     return report.write(common.jwst_version())
 
