@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.core.skynetwork import ABOUT, grid_of, rms, sky
+from webbalign.core import _network_solver
 from webbalign.core._network_maps import generators, linear_part, sky_generators
 from webbalign.core.network import (
     FixedStars,
@@ -117,6 +118,14 @@ def test_wrong_matches_cost_no_more_than_what_they_replace():
         assert a.used[~bad].mean() > 0.97
         assert a.converged
     assert np.sqrt(np.mean(np.square(robust))) < 1.15 * np.sqrt(np.mean(np.square(clean)))
+
+
+def test_steps_made_of_rounding_errors_end_the_iteration(monkeypatch):
+    """Wide fields never come to rest in the last digits, and are solved all the same."""
+    monkeypatch.setattr(_network_solver, "_FINE", 0.0)
+    field = sky(1, **SMALL)
+    solution, _, _ = solved(field, "general", field.reference(0.001), wrong=0.1)
+    assert solution.converged
 
 
 @pytest.mark.slow
