@@ -5,45 +5,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.core.skynetwork import ABOUT, grid_of, rms, sky, turned
-from webbalign.core.astrometry import AbsFitting, Fitting, ImageStatus, Solving, align_starlists
+from tests.core.skynetwork import rms, sky
+from tests.core.starsolutions import (
+    ALIGNED,
+    REFERENCE,
+    SMALL,
+    UNCHANGED,
+    corrections,
+    cut,
+    held,
+    quoted,
+    statuses,
+    unchanged,
+)
+from webbalign.core.astrometry import Solving, align_starlists
 from webbalign.core.errors import InputError
-from webbalign.core.matching import AbsMatching, Matching
+from webbalign.core.matching import Matching
 from webbalign.core.starlists import ReferenceStars
-
-ALIGNED, REFERENCE, RELATIVE_ONLY, UNCHANGED, FAILED = ImageStatus
-SMALL = {"visits": 2, "dithers": 3, "detectors": 1, "density": 0.03}
-NO_STARS = ReferenceStars(np.empty((0, 2)), 0.1, 1.0, np.nan, name="nothing.ecsv")
-
-
-def cut(field, k, rows):
-    """Keep some stars of list k."""
-    stars = field.lists[k]
-    parts = {name: getattr(stars, name)[rows] for name in ("xy", "sigma", "flux", "weight")}
-    field.lists[k] = replace(stars, **parts)
-    field.label[k] = field.label[k][rows]
-
-
-def statuses(solution):
-    return [image.status for image in solution.images]
-
-
-def corrections(solution):
-    return [image.correction for image in solution.images]
-
-
-def held(solution):
-    return statuses(solution).index(REFERENCE)
-
-
-def unchanged(image):
-    return np.array_equal(image.matrix, np.eye(2)) and not image.shift.any()
-
-
-def quoted(field, solution, which):
-    return np.array(
-        [solution.images[k].correction.errors_at(grid_of(field.lists[k].outline)) for k in which]
-    )
 
 
 def test_nircam_mosaic():
@@ -58,31 +36,6 @@ def test_nircam_mosaic():
     assert rms(field.errors(corrections(absolute))) < 0.3
     assert all(image.n_reference > 10 for image in absolute.images)
     assert absolute.absolute[0].tied
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("group_by", ["exposure", "image"])
-def test_absolute_pulls_and_noise_limit(group_by):
-    """The error is that of the true tracks, known without matching; the quoted one is right."""
-    geometry = "rscale" if group_by == "image" else "rshift"
-    scale = 1e-4 if group_by == "image" else 0.0
-    pulls, found, limit = [], [], []
-    for seed in range(6):
-        field = sky(seed, detectors=2, density=0.02, group_by=group_by, scale=scale)
-        solution = align_starlists(
-            field.lists,
-            field.reference(0.002),
-            fitting=Fitting(fitgeometry=geometry),
-            abs_fitting=AbsFitting(abs_fitgeometry=geometry),
-        )
-        assert set(statuses(solution)) == {ALIGNED}
-        errors = field.errors(corrections(solution))
-        error = quoted(field, solution, range(len(field.lists)))
-        pulls.append(errors / error)
-        found.append(np.mean(np.sum(errors**2, axis=-1)))
-        limit.append(np.mean(np.sum(error**2, axis=-1)))
-    assert 0.8 < np.std(pulls) < 1.25
-    assert np.sqrt(np.mean(found)) < 1.15 * np.sqrt(np.mean(limit))
 
 
 def test_numbers_per_image():
@@ -149,204 +102,6 @@ def test_reference_can_be_the_first_image():
     assert statuses(solution).count(ALIGNED) == 5
 
 
-@pytest.mark.parametrize("number", [3, 1, 0])
-def test_an_image_with_hardly_a_star(number):
-    field = sky(0, **SMALL)
-    cut(field, 2, np.arange(number))
-    for reference in (None, field.reference(0.001, share=0.3)):
-        solution = align_starlists(field.lists, reference)
-        assert solution.images[2].status is UNCHANGED
-        assert unchanged(solution.images[2])
-        assert ("no star" if number == 0 else f"{number} stars") in solution.images[2].reason
-        others = [0, 1, 3, 4, 5]
-        assert all(solution.images[k].aligned for k in others)
-        like = None if reference else held(solution)
-        assert rms(field.errors(corrections(solution), like=like, which=others)) < 2.0
-
-
-@pytest.mark.parametrize("number", [3, 1, 0])
-def test_nothing_but_images_with_hardly_a_star(number):
-    field = sky(0, **SMALL)
-    reference = field.reference(0.001)
-    for k in range(6):
-        cut(field, k, np.arange(number))
-    for catalog in (None, reference):
-        solution = align_starlists(field.lists, catalog)
-        assert statuses(solution) == [UNCHANGED] * 6
-        assert all(unchanged(image) for image in solution.images)
-        assert not solution.all_aligned
-        assert solution.reference_group is None
-
-
-@pytest.mark.parametrize("geometry", ["rshift", "general"])
-def test_stars_on_a_line(geometry):
-    """They fix no general map: a simpler one is fitted, and said so."""
-    field = sky(0, **SMALL, pointing=0.3)
-    for k in range(6):
-        along = np.random.default_rng(0).uniform(-110, 110, 200)
-        xy = field.truth[k].from_vectors(ABOUT.to_vectors(np.stack([along, along], axis=-1)))
-        xy = xy[(np.abs(xy) < 32.0).all(axis=1)]
-        one = np.full(len(xy), 0.001)
-        xy = xy + np.random.default_rng(k).normal(0, 0.001, xy.shape)
-        field.lists[k] = replace(field.lists[k], xy=xy, sigma=one, flux=one, weight=one)
-    used = [k for k in range(6) if len(field.lists[k]) >= 15]
-    assert len(used) >= 3
-    solution = align_starlists(field.lists, fitting=Fitting(fitgeometry=geometry))
-    assert statuses(solution).count(ALIGNED) >= 2
-    for image in solution.images:
-        if image.status is ALIGNED:
-            simpler = "fitted with rscale" in image.reason
-            assert simpler == (geometry == "general")
-        else:
-            assert unchanged(image)
-    which = [k for k in range(6) if solution.images[k].aligned]
-    errors = field.errors(corrections(solution), like=held(solution), which=which)
-    assert rms(errors) < 3.0
-
-
-@pytest.mark.parametrize(
-    "what", ["another field", "crowded", "empty", "far away", "shifted out of reach"]
-)
-def test_a_wrong_catalog_leaves_the_relative_solution(what):
-    field = sky(0, **SMALL)
-    right = field.reference(0.001, share=0.3)
-    catalog = {
-        "another field": sky(77, **SMALL).reference(0.001, share=0.3),
-        "crowded": sky(78, **{**SMALL, "density": 0.5}).reference(0.001),
-        "empty": NO_STARS,
-        "far away": ReferenceStars(right.sky + np.array([1.0, 0.0]), 0.001, 1.0, np.nan),
-        "shifted out of reach": ReferenceStars(
-            right.sky + np.array([0.02, 0.0]), 0.001, 1.0, np.nan
-        ),
-    }[what]
-    relative = align_starlists(field.lists)
-    solution = align_starlists(field.lists, catalog)
-    assert statuses(solution) == [RELATIVE_ONLY] * 6
-    assert all(image.reason for image in solution.images)
-    for one, other in zip(solution.images, relative.images, strict=True):
-        assert np.array_equal(one.shift, other.shift)
-        assert np.array_equal(one.matrix, other.matrix)
-    assert not solution.absolute[0].tied
-
-
-def test_too_few_stars_in_common_with_the_catalog():
-    field = sky(0, **SMALL)
-    few = field.reference(0.001)
-    seen = np.unique(np.concatenate(field.label))[1:13]
-    few = ReferenceStars(few.sky[seen], 0.001, 1.0, np.nan)
-    assert statuses(align_starlists(field.lists, few)) == [RELATIVE_ONLY] * 6
-    allowed = align_starlists(field.lists, few, abs_matching=AbsMatching(abs_minobj=8))
-    assert statuses(allowed) == [ALIGNED] * 6
-    assert rms(field.errors(corrections(allowed))) < 4.0
-
-
-@pytest.mark.parametrize("how", [{"pointing": 2.5}, {"roll": 2.0}, {"pointing": 2.0, "roll": 1.5}])
-def test_large_errors_of_pointing_and_roll(how):
-    field = sky(3, **{**SMALL, **how})
-    relative = align_starlists(field.lists)
-    assert sorted(statuses(relative)) == [ALIGNED] * 5 + [REFERENCE]
-    assert rms(field.errors(corrections(relative), like=held(relative))) < 2.0
-    absolute = align_starlists(field.lists, field.reference(0.001, share=0.3))
-    assert statuses(absolute) == [ALIGNED] * 6
-    assert rms(field.errors(corrections(absolute))) < 1.0
-
-
-def test_an_image_that_overlaps_nothing():
-    field = sky(0, **SMALL)
-    field.truth[4] = turned(field.truth[4], 3000.0, 0.0, 0.0)
-    field.lists[4] = replace(field.lists[4], plane=turned(field.lists[4].plane, 3000.0, 0.0, 0.0))
-    solution = align_starlists(field.lists)
-    assert solution.images[4].status is UNCHANGED
-    assert "overlaps no other image" in solution.images[4].reason
-    assert sorted(statuses(solution)) == [ALIGNED] * 4 + [REFERENCE, UNCHANGED]
-
-
-def test_two_halves():
-    """They are named; the catalog ties both to one frame."""
-    field = sky(0, **{**SMALL, "visit_shift": (150.0, 150.0)})
-    solution = align_starlists(field.lists)
-    assert sorted(statuses(solution)) == [ALIGNED] * 2 + [REFERENCE] + [UNCHANGED] * 3
-    assert sorted(len(part) for part in solution.components) == [3, 3]
-    apart = [image for image in solution.images if image.status is UNCHANGED]
-    assert all("no stars in common with the largest part" in image.reason for image in apart)
-    assert all(unchanged(image) for image in apart)
-    absolute = align_starlists(field.lists, field.reference(0.001, share=0.3))
-    assert statuses(absolute) == [ALIGNED] * 6
-    assert rms(field.errors(corrections(absolute))) < 1.0
-    only_one = field.reference(0.001)
-    east = ABOUT.from_sky(only_one.sky)[:, 0] < 60.0
-    only_one = ReferenceStars(only_one.sky[east], 0.001, 1.0, np.nan)
-    half = align_starlists(field.lists, only_one)
-    assert (
-        sorted(statuses(half)) == [ALIGNED] * 3 + [RELATIVE_ONLY] * 3
-        or sorted(statuses(half)) == [ALIGNED] * 3 + [UNCHANGED] * 3
-    )
-
-
-def test_a_single_image():
-    field = sky(0, **{**SMALL, "visits": 1, "dithers": 1, "density": 0.05})
-    alone = align_starlists(field.lists)
-    assert statuses(alone) == [REFERENCE]
-    assert unchanged(alone.images[0])
-    absolute = align_starlists(field.lists, field.reference(0.001))
-    assert statuses(absolute) == [ALIGNED]
-    assert rms(field.errors(corrections(absolute))) < 1.0
-    wrong = align_starlists(field.lists, NO_STARS)
-    assert statuses(wrong) == [RELATIVE_ONLY]
-    assert unchanged(wrong.images[0])
-
-
-def test_an_image_of_another_field_among_good_ones():
-    """Its stars are not those that should be there."""
-    field = sky(0, **SMALL)
-    other = sky(55, **SMALL)
-    field.lists[1] = replace(
-        field.lists[1], **{n: getattr(other.lists[1], n) for n in ("xy", "sigma", "flux", "weight")}
-    )
-    solution = align_starlists(field.lists)
-    assert solution.images[1].status is UNCHANGED
-    assert unchanged(solution.images[1])
-    which = [0, 2, 3, 4, 5]
-    assert all(solution.images[k].aligned for k in which)
-    assert rms(field.errors(corrections(solution), like=held(solution), which=which)) < 2.0
-
-
-def test_proper_motions_of_the_catalog():
-    """Two visits a year apart, stars that move by 20 mas in between."""
-    field = sky(0, **SMALL, noise=(0.0005, 0.0005), pointing=0.2)
-    rng = np.random.default_rng(3)
-    move = rng.normal(0, 0.02, (len(field.stars), 2))
-    plane = ABOUT.from_vectors(field.stars)
-    for k in range(3, 6):
-        stars, label = field.lists[k], field.label[k]
-        seen = np.flatnonzero(label >= 0)
-        xy = stars.xy.copy()
-        there = ABOUT.to_vectors((plane + move)[label[seen]])
-        was = ABOUT.to_vectors(plane[label[seen]])
-        xy[seen] += field.truth[k].from_vectors(there) - field.truth[k].from_vectors(was)
-        field.lists[k] = replace(stars, xy=xy)
-    still = ABOUT.to_sky(plane)
-    epochs = np.array([still] * 3 + [ABOUT.to_sky(plane + move)] * 3)
-    moving = align_starlists(field.lists, ReferenceStars(epochs, 0.0005, 1.0, np.nan))
-    fixed = align_starlists(field.lists, ReferenceStars(still, 0.0005, 1.0, np.nan))
-    assert set(statuses(moving)) == {ALIGNED}
-    assert rms(field.errors(corrections(moving))) < 0.3
-    assert rms(field.errors(corrections(moving))) < 0.3 * rms(field.errors(corrections(fixed)))
-    assert moving.floor < 0.0005
-
-
-def test_absolute_shift_keeps_the_roll_of_the_relative_solution():
-    field = sky(0, **SMALL, roll=0.05)
-    relative = align_starlists(field.lists)
-    absolute = align_starlists(
-        field.lists,
-        field.reference(0.001),
-        abs_fitting=AbsFitting(abs_fitgeometry="shift"),
-    )
-    assert set(statuses(absolute)) == {ALIGNED}
-    assert abs(absolute.images[held(relative)].roll) < 1e-4
-
-
 def test_aligning_again_changes_nothing():
     """What is right already is not refused, and moves by less than its error."""
     field = sky(2, **SMALL)
@@ -361,17 +116,6 @@ def test_aligning_again_changes_nothing():
     for image in again.images:
         assert np.hypot(*image.shift) < 1e-5
         assert abs(image.roll) < 1e-5
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_catalog_of_other_stars_is_never_taken(seed):
-    """Nor is one whose few right stars are drowned in others."""
-    field = sky(seed, **SMALL)
-    other = sky(seed + 100, **{**SMALL, "density": 0.1}).reference(0.001)
-    solution = align_starlists(
-        field.lists, other, abs_matching=AbsMatching(abs_minobj=3, abs_searchrad=10.0)
-    )
-    assert set(statuses(solution)) == {RELATIVE_ONLY}
 
 
 def test_unknown_errors_and_fluxes():
