@@ -211,6 +211,7 @@ def _solve(
         field.plane,
         joined.count,
         fixed=fixed,
+        links=component.images.links if component.images else (),
         move=move,
         move_start=start[1],
         nclip=max(fitting.nclip, abs_fitting.abs_nclip),
@@ -280,7 +281,10 @@ def _judged(
             f"abs_minobj is {options.minobj}",
             len(tie.star),
         )
-    if not solution.converged or not np.isfinite(np.diag(solution.covariance)[-1]):
+    fixed = np.diag(solution.covariance)
+    # image pairs that contradict the catalog may have been all that held a group
+    fixed = fixed[-1:] if before.images is None else fixed
+    if not solution.converged or not np.isfinite(fixed).all():
         return Refusal(f"the fit to {name} did not converge", len(tie.star))
     if _is_worse(*stars, catalog.xy, reach):
         return Refusal(f"the stars agree worse with {name} after the fit", len(tie.star))

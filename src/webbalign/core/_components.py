@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from webbalign.core._image_links import GroupLinks, ImagePairs
 from webbalign.core._network_maps import linear_part
 from webbalign.core._star_field import StarField
 from webbalign.core.affine import MIN_STARS, supported_geometry
@@ -41,6 +42,8 @@ class Component:
         Number of the star of each.
     solution : NetworkSolution
         Its groups are numbered as in `groups`.
+    images : GroupLinks or None
+        Image pairs that entered; their stacks are numbered on from the groups.
     """
 
     groups: tuple[int, ...]
@@ -49,6 +52,12 @@ class Component:
     rows: NDArray[np.intp]
     track: NDArray[np.intp]
     solution: NetworkSolution
+    images: GroupLinks | None = None
+
+    @property
+    def pairs_used(self) -> set[int]:
+        """The image pairs that were used."""
+        return set() if self.images is None else self.images.used(self.solution)
 
     def ways(self, field: StarField) -> NDArray[np.float64]:
         """Return the maps (groups of the field, 3, 3) to its plane; of others the uncorrected."""
@@ -92,17 +101,21 @@ def reach_of(sigma: NDArray[np.float64], pixel_scale: float, tolerance: float) -
 
 
 def connected(
-    label: NDArray[np.intp], group: NDArray[np.intp], n_groups: int, minobj: int
+    label: NDArray[np.intp],
+    group: NDArray[np.intp],
+    n_groups: int,
+    minobj: int,
+    part: NDArray[np.intp] | None = None,
 ) -> NDArray[np.intp]:
     """Component (n_groups,) of each group: parts are one if they have `minobj` stars in common.
 
     A group that has a few stars in common with each of several others belongs to them, if those
-    belong together.
+    belong together. `part` says what belongs together for other reasons.
     """
     seen = label >= 0
     shape = (int(label.max(initial=-1)) + 1, n_groups)
     incidence = sparse.csr_array((np.ones(seen.sum()), (label[seen], group[seen])), shape=shape)
-    part = np.arange(n_groups)
+    part = np.arange(n_groups) if part is None else part
     while True:
         collapse = sparse.csr_array(
             (np.ones(n_groups), (np.arange(n_groups), part)), shape=(n_groups, n_groups)
@@ -131,6 +144,8 @@ def solve_component(
     sigma: float,
     held: int | None = None,
     first: bool = False,
+    images: ImagePairs | None = None,
+    without: Collection[int] = (),
 ) -> Component:
     """Least squares of groups that are tied together; the reference group stays where it is.
 
@@ -148,29 +163,42 @@ def solve_component(
         The group that stays where it is; default: chosen by rule.
     first : bool
         Whether this is a first round, whose start is rough and whose answer may be.
+    images : ImagePairs, optional
+        Pairs of the groups' images, which enter as well.
+    without : collection of int
+        Of these, those that do not.
     """
     rows, track, n_tracks = common_stars(field, groups, label)
     reference = reference_group(field, groups, rows) if held not in groups else held
     assert reference is not None
     into = field.to_field[reference] @ np.linalg.inv(ways[reference])
     geometries, frames = {}, []
+    names = [field.groups[g].name for g in groups]
+    turned = set() if images is None else images.turned(names, without)
     for g in groups:
         own = field.xy[rows[field.group[rows] == g]]
         best = supported_geometry(own, geometry, field.groups[g].radius)
         geometries[g] = best or "shift"
+        if geometries[g] == "shift" != geometry and field.groups[g].name in turned:
+            geometries[g] = "rshift"
         frames.append(_frame(field, g, geometries[g], into @ ways[g], held=g == reference))
     observations = observe(field, groups, rows, track)
+    linked = None
+    if images is not None:
+        kinds = [geometries[g] for g in groups]
+        linked = images.links(frames, kinds, field.plane, without)
     solution = solve_network(
-        frames,
+        [*frames, *(linked.frames if linked else ())],
         observations,
         field.plane,
         n_tracks,
+        links=linked.links if linked else (),
         nclip=nclip,
         sigma=sigma,
         rough=first,
         near=not first,
     )
-    return Component(tuple(groups), reference, geometries, rows, track, solution)
+    return Component(tuple(groups), reference, geometries, rows, track, solution, linked)
 
 
 def common_stars(

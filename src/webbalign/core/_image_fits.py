@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -178,6 +178,11 @@ class AstrometricSolution:
     closures : tuple of ClosureOfGroups
     floor : float
         Error of one axis that had to be added to those of the stars in images, arcsec.
+    pair_used : ndarray of bool, shape (pairs,)
+        Which pairs of images took part in corrections that are applied.
+    pair_closure : ndarray, shape (pairs, 2)
+        What is left of the shift of each, arcsec, to the east and north; NaN between groups that
+        are not connected.
     """
 
     images: tuple[ImageFit, ...]
@@ -187,6 +192,8 @@ class AstrometricSolution:
     residuals: Residuals
     closures: tuple[ClosureOfGroups, ...]
     floor: float
+    pair_used: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    pair_closure: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     @property
     def all_aligned(self) -> bool:

@@ -49,7 +49,7 @@ def found_floors(
     mean, total = seen.means(positions[:n], weight[:n])
     rows = np.flatnonzero(solver.active[:n] & (seen.members(solver.active[:n])[seen.track] > 1))
     freedom = 1.0 - weight[rows] / total[seen.track[rows]]
-    unknowns = solver.problem.n_groups_columns
+    unknowns = solver.spent
     floor, fixed_floor = solver.floor, solver.fixed_floor
     if freedom.sum() * 2 - unknowns >= _FREEDOM:
         apart = positions[rows] - mean[seen.track[rows]]
@@ -70,7 +70,7 @@ def _floor(
     squared: NDArray[np.float64],
     variance: NDArray[np.float64],
     freedom: NDArray[np.float64],
-    unknowns: int,
+    unknowns: float,
     median: bool,
 ) -> float:
     """Variance to be added so that squared distances are what they should be."""

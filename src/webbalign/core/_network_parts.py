@@ -106,6 +106,10 @@ class Link:
         Where the point lies in the planes of the two, uncorrected, arcsec.
     cov : ndarray, shape (2, 2)
         Covariance of the difference, arcsec squared, in the field's plane.
+    bundle : int
+        Links of one number (0 or more) are one measurement: used or rejected together.
+    firm : bool
+        Whether the link is never rejected.
     """
 
     first: int
@@ -113,6 +117,8 @@ class Link:
     xy_first: NDArray[np.float64]
     xy_second: NDArray[np.float64]
     cov: NDArray[np.float64]
+    bundle: int = -1
+    firm: bool = False
 
 
 @dataclass

@@ -204,7 +204,7 @@ def gathered(solver: Solver, observations: Observations, back: NDArray[np.intp])
     return NetworkSolution(
         frames=tuple(solver.problem.frames),
         plane=solver.problem.plane,
-        covariance=_covariance(solver, solver.normal(weight)[0]) * quality.factor(weight),
+        covariance=_scaled_covariance(solver, weight, quality.factor(weight)),
         positions=positions[:n][back],
         stars=stars,
         residual=residual[:n][back],
@@ -240,7 +240,10 @@ class _Quality:
         active = solver.active
         self.squared = np.where(active, np.sum(residual**2, axis=1), 0.0)
         self.free = 2.0 * np.where(active, 1.0 - share, 0.0)
-        self.freedom = float(self.free.sum() - solver.moving().sum())
+        unknowns = float(solver.moving().sum())
+        if solver.links:
+            unknowns = solver.spent + len(solver.problem.sky_directions)
+        self.freedom = float(self.free.sum()) - unknowns
         stated = np.where(solver.stated > 0, solver.stated, np.nan)
         self.stated = np.where(active, self.squared * solver.weight / stated, 0.0)
 
@@ -262,6 +265,15 @@ class _Quality:
         freedom = np.bincount(group, self.free[:n], len(unknowns)) - unknowns
         chi2 = np.bincount(group, self.stated[:n], len(unknowns))
         return np.where(freedom > 0, chi2 / np.where(freedom > 0, freedom, 1.0), np.nan)
+
+
+def _scaled_covariance(
+    solver: Solver, weight: NDArray[np.float64], factor: float
+) -> NDArray[np.float64]:
+    """Covariance (k, k) with the stars' variances scaled; those of links are what they are."""
+    if solver.links:
+        return _covariance(solver, solver.normal(weight / max(factor, 1e-12))[0])
+    return _covariance(solver, solver.normal(weight)[0]) * factor
 
 
 def _covariance(solver: Solver, matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -51,6 +51,9 @@ class Solver:
         Groups with too few stars left: they do not move and do not count.
     floor, fixed_floor : float
         Variance added to that of images' stars and catalog stars, arcsec squared.
+    spent : float
+        Degrees of freedom of images' stars that the corrections of the groups have taken: all of
+        these unknowns, without links; less where links tell a part of them.
     n_iter : int
         Steps taken.
     converged : bool
@@ -74,9 +77,16 @@ class Solver:
         self.active = self.valid & (self.repeats.members(self.valid)[self.repeats.track] > 1)
         self.links = problem.links
         self.link_weight = np.ones(len(problem.links))
+        self._firm = np.array([link.firm for link in self.links], dtype=bool)
+        bundles = [x.bundle if x.bundle >= 0 else -1 - k for k, x in enumerate(self.links)]
+        self._bundle = np.unique(np.array(bundles, dtype=np.intp), return_inverse=True)[1]
         # where nothing is stated, and too few measurements to tell
         self.floor = 0.0 if self.stated[self.is_image].all() else _UNKNOWN
         self.fixed_floor = 0.0 if self.stated[~self.is_image].all() else _UNKNOWN
+        self.spent = float(problem.n_groups_columns)
+        if self.links:
+            seen_in = np.unique(seen.group[self.active[: self.n_image]])
+            self.spent = float(sum(len(problem.directions[g]) for g in seen_in.tolist()))
         self.n_iter = 0
         self._slopes: Slopes | None = None
         self._moved = np.inf
@@ -140,10 +150,22 @@ class Solver:
             self.image_repeats,
             more,
         )
-        for k in np.flatnonzero(self.link_weight).tolist():
-            weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, slopes.links[k])
-            matrix += slopes.links[k].T @ weighted
+        if self.links:
+            stars = matrix.copy()
+            for k in np.flatnonzero(self.link_weight).tolist():
+                weighted = self.link_weight[k] * np.linalg.solve(self.links[k].cov, slopes.links[k])
+                matrix += slopes.links[k].T @ weighted
+            self.spent = self._spent(stars, matrix)
         return matrix, right + self._from_links(slopes), slopes
+
+    def _spent(self, stars: NDArray[np.float64], matrix: NDArray[np.float64]) -> float:
+        """Trace, over the groups' unknowns, of the part of the normal matrix that stars made."""
+        moving = np.flatnonzero(self.moving()[: self.problem.n_groups_columns])
+        scale = np.sqrt(np.maximum(np.diag(matrix)[moving], 0.0))
+        moving, scale = moving[scale > 0], scale[scale > 0]
+        own, size = np.ix_(moving, moving), np.outer(scale, scale)
+        inverse = np.linalg.pinv(matrix[own] / size, rcond=1e-10, hermitian=True)
+        return float(np.sum(inverse * (stars[own] / size)))
 
     def _residual(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean of the star less position (n, 2) of images' measurements."""
@@ -197,7 +219,8 @@ class Solver:
             weight = self.active * robust / self.variance()
             distance = self._standardised(positions, weight, median=True)
             robust = huber_weights(distance)
-            self.link_weight = huber_weights(self._link_distances()) * self._links_kept()
+            trusted = np.where(self._firm, 1.0, huber_weights(self._link_distances()))
+            self.link_weight = trusted * self._links_kept()
             if self._step(self.active * robust / self.variance())[0] < _COARSE:
                 break
         positions = self.positions()
@@ -206,19 +229,21 @@ class Solver:
     def _clip(self, limits: NDArray[np.float64], link_limit: float) -> bool:
         """Reject what does not agree; return whether that is what was rejected before."""
         before, links = self.active, self.link_weight
-        near = self._link_distances() <= link_limit
+        near = self._firm | (self._link_distances() <= link_limit)
         self.link_weight = (near & self._links_kept()).astype(float)
         self.active = self.repeats.clip(self.positions(), self.variance(), self.valid, limits)
         self._drop_poor_groups()
         return bool((before == self.active).all() and (links == self.link_weight).all())
 
     def _link_distances(self) -> NDArray[np.float64]:
-        """Return the distances (links,) from closure in their errors."""
+        """Return the distances (links,) from closure in their errors, one for each bundle."""
         difference = self.problem.link_differences(self.state)
         squared = [
             d @ np.linalg.solve(link.cov, d) for d, link in zip(difference, self.links, strict=True)
         ]
-        return np.sqrt(np.array(squared, dtype=np.float64))
+        count = np.bincount(self._bundle)
+        mean = np.bincount(self._bundle, np.array(squared, dtype=np.float64)) / count
+        return np.sqrt(mean[self._bundle])
 
     def _links_kept(self) -> NDArray[np.bool_]:
         """Return which links (m,) join groups that are not lost."""

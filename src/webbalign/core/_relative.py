@@ -17,6 +17,7 @@ from webbalign.core._components import (
 )
 from webbalign.core._first_alignment import FirstAlignment, align_first
 from webbalign.core._image_fits import ImageStatus
+from webbalign.core._image_links import ImagePairs, join_by_images
 from webbalign.core._star_field import StarField
 from webbalign.core.affine import MIN_STARS
 from webbalign.core.fitting import Fitting
@@ -38,7 +39,11 @@ class Note:
 
 
 def solve_relative(
-    field: StarField, matching: Matching, fitting: Fitting, held: int | None = None
+    field: StarField,
+    matching: Matching,
+    fitting: Fitting,
+    held: int | None = None,
+    images: ImagePairs | None = None,
 ) -> tuple[list[Component], dict[int, Note]]:
     """Solve all parts that hold together.
 
@@ -49,6 +54,8 @@ def solve_relative(
         Options.
     held : int, optional
         Group that is to stay where it is; default: chosen by rule in each part.
+    images : ImagePairs, optional
+        Pairs of the groups' images, which tie groups as stars do.
 
     Returns
     -------
@@ -58,7 +65,9 @@ def solve_relative(
         Why, for each of the latter.
     """
     first = align_first(field, matching)
-    solving = _Relative(field, matching, fitting, held)
+    if images is not None:
+        first = join_by_images(field, first, images)
+    solving = _Relative(field, matching, fitting, held, images)
     found: list[Component] = []
     for part in np.unique(first.part):
         members = np.flatnonzero(first.part == part).tolist()
@@ -76,12 +85,19 @@ def _size(component: Component) -> tuple[int, int, tuple[int, ...]]:
 
 class _Relative:
     def __init__(
-        self, field: StarField, matching: Matching, fitting: Fitting, held: int | None
+        self,
+        field: StarField,
+        matching: Matching,
+        fitting: Fitting,
+        held: int | None,
+        images: ImagePairs | None,
     ) -> None:
         self.field = field
         self.matching = matching
         self.fitting = fitting
         self.held = held
+        self.images = images
+        self.wrong: set[int] = set()  # pairs of images that others contradict
         self.notes: dict[int, Note] = {}
 
     def grown(
@@ -97,13 +113,15 @@ class _Relative:
         if label is None:
             label = label_stars(field, field.positions(ways), members, reach)
         needed = max(self.matching.minobj, MIN_STARS[self.fitting.fitgeometry])
-        part = connected(label, field.group, len(field.groups), needed)
+        part = self._connected(label, members, needed)
         found: list[Component] = []
         for number in np.unique(part[list(members)]):
             groups = [g for g in members if part[g] == number]
             component = self._solved(groups, label, ways, first=rounds > 1)
             doubts = self._doubts(component, ways)
-            if doubts:
+            if self._fallen_apart(component, label, needed):
+                found += self.grown(groups, ways, reach, rounds, label)
+            elif doubts:
                 self.notes.update(doubts)
                 left = [g for g in groups if g not in doubts]
                 found += [self._solved([g], label, ways) for g in doubts]
@@ -116,6 +134,50 @@ class _Relative:
                 found += self.grown(groups, component.ways(field), closer, rounds - 1)
             else:
                 found.append(component)
+        return found
+
+    def _connected(
+        self, label: NDArray[np.intp], groups: Sequence[int], needed: int
+    ) -> NDArray[np.intp]:
+        """Return the part of each group; stars or images in common make parts."""
+        field, start = self.field, None
+        if self.images is not None:
+            start = self.images.parts(field, groups, self.wrong)
+        return connected(label, field.group, len(field.groups), needed, start)
+
+    def _fallen_apart(self, component: Component, label: NDArray[np.intp], needed: int) -> bool:
+        """Whether pairs of images contradict those that alone hold groups; then note them."""
+        if component.images is None:
+            return False
+        wrong = component.images.rejected(component.solution)
+        if not wrong:
+            return False
+        kept = label.copy()
+        kept[component.rows[~component.solution.used]] = -1
+        before, self.wrong = self.wrong, self.wrong | wrong
+        doubtful = self._doubtful(component, kept, needed, wrong)
+        part = self._connected(kept, component.groups, needed)
+        if doubtful or len(np.unique(part[list(component.groups)])) > 1:
+            self.wrong = self.wrong | doubtful
+            return True
+        self.wrong = before
+        return False
+
+    def _doubtful(
+        self, component: Component, label: NDArray[np.intp], needed: int, wrong: set[int]
+    ) -> set[int]:
+        """Which pairs of images stand alone against one that was rejected: either may be wrong."""
+        assert self.images is not None
+        number = {self.field.groups[g].name: g for g in component.groups}
+        found, before = set(), self.wrong
+        for k in sorted(component.pairs_used):
+            self.wrong = before | {k}
+            part = self._connected(label, component.groups, needed)
+            for other in wrong:
+                pair = self.images.pairs[other]
+                if part[number[pair.first]] != part[number[pair.second]]:
+                    found.add(k)
+        self.wrong = before
         return found
 
     def _solved(
@@ -136,6 +198,8 @@ class _Relative:
             sigma=self.fitting.sigma,
             held=self.held,
             first=first,
+            images=self.images,
+            without=self.wrong,
         )
 
     def _doubts(self, component: Component, ways: NDArray[np.float64]) -> dict[int, Note]:
@@ -146,11 +210,12 @@ class _Relative:
         solution = component.solution
         group = self.field.group[component.rows]
         into = self.field.to_field[component.reference] @ np.linalg.inv(ways[component.reference])
+        by_images = self._held_by_images(component)
         for number, g in enumerate(component.groups):
             mine = group == g
             n_matched, n_used = int(mine.sum()), int(solution.used[mine].sum())
             least = _LEAST_AGREEMENT * min(n_matched, self.matching.minobj)
-            if solution.lost[number] or n_used < least:
+            if solution.lost[number] or (n_used < least and g not in by_images):
                 found[g] = Note(
                     ImageStatus.FAILED,
                     f"only {n_used} of {n_matched} matched stars agree with those of other images",
@@ -160,6 +225,14 @@ class _Relative:
                 if text:
                     found[g] = Note(ImageStatus.FAILED, text)
         return found
+
+    def _held_by_images(self, component: Component) -> set[int]:
+        """Which groups pairs of images hold, whatever their stars say."""
+        if self.images is None:
+            return set()
+        used = [self.images.pairs[k] for k in component.pairs_used]
+        names = {name for pair in used for name in (pair.first, pair.second)}
+        return {g for g in component.groups if self.field.groups[g].name in names}
 
     def _astray(self, component: Component, number: int, way: NDArray[np.float64]) -> str:
         """Say whether a fit left what the matching had found, or is not fixed by the stars."""

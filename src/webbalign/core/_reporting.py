@@ -18,6 +18,7 @@ from webbalign.core._image_fits import (
     ImageStatus,
     Residuals,
 )
+from webbalign.core._image_links import ImagePairs, pair_closures
 from webbalign.core._network_maps import PlaneCorrection
 from webbalign.core._relative import Note
 from webbalign.core._star_field import StarField
@@ -47,6 +48,7 @@ def report(
     notes: Mapping[int, Note],
     fitting: Fitting,
     abs_fitting: AbsFitting,
+    images: ImagePairs | None = None,
 ) -> AstrometricSolution:
     """Gather the solution.
 
@@ -61,8 +63,11 @@ def report(
         Why groups are alone.
     fitting, abs_fitting
         Options, to say where a simpler geometry was taken.
+    images : ImagePairs, optional
+        Pairs that entered.
     """
     verdicts = _verdicts(field, components, ties, notes)
+    pairs = _Pairs(verdicts, images)
     fits: list[ImageFit | None] = [None] * len(field.lists)
     for verdict in verdicts:
         for number, g in enumerate(verdict.component.groups):
@@ -70,18 +75,37 @@ def report(
                 reasons = [verdict.reason, _simpler(verdict, g, fitting, abs_fitting)]
                 reason = "; ".join(text for text in reasons if text)
                 fits[field.came[k]] = _image_fit(field, verdict, number, k, reason)
-    images = tuple(fit for fit in fits if fit is not None)
+    whole = tuple(fit for fit in fits if fit is not None)
     held = verdicts[0].component.reference if verdicts and verdicts[0].applied else None
     names = [group.name for group in field.groups]
     return AstrometricSolution(
-        images=images,
+        images=whole,
         components=tuple(tuple(names[g] for g in c.groups) for c in components),
         reference_group=None if held is None else names[held],
         absolute=tuple(_absolute(v, names) for v in verdicts if v.tie is not None),
         residuals=_residuals(field, verdicts),
         closures=_closures(verdicts, names),
         floor=max((v.component.solution.floor for v in verdicts if v.applied), default=0.0),
+        pair_used=pairs.used,
+        pair_closure=pairs.closure,
     )
+
+
+class _Pairs:
+    """What became of the pairs of images."""
+
+    def __init__(self, verdicts: Sequence[_Verdict], images: ImagePairs | None) -> None:
+        count = 0 if images is None else len(images.pairs)
+        self.used = np.zeros(count, bool)
+        self.closure = np.full((count, 2), np.nan)
+        for verdict in verdicts:
+            if images is None or not verdict.applied:
+                continue
+            component, solution = verdict.component, verdict.component.solution
+            self.used[list(component.pairs_used)] = True
+            frames = solution.frames[: len(component.groups)]
+            for k, left in pair_closures(images, frames, solution).items():
+                self.closure[k] = left
 
 
 def _verdicts(

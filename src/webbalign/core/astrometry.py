@@ -19,10 +19,11 @@ from webbalign.core._image_fits import (
     ImageStatus,
     Residuals,
 )
+from webbalign.core._image_links import ImagePairs
 from webbalign.core._relative import Note, solve_relative
 from webbalign.core._reporting import report
 from webbalign.core._star_field import StarField
-from webbalign.core.errors import InputError
+from webbalign.core.errors import InputError, OptionError
 from webbalign.core.fitting import AbsFitting, Fitting, Solving
 from webbalign.core.matching import AbsMatching, Matching
 from webbalign.core.sequential import solve_in_sequence
@@ -35,11 +36,15 @@ __all__ = [
     "ClosureOfGroups",
     "Fitting",
     "ImageFit",
+    "ImagePairs",
     "ImageStatus",
     "Residuals",
     "Solving",
     "align_starlists",
 ]
+
+# geometries of which the correlation of images tells all
+_RIGID = ("shift", "rshift")
 
 
 def align_starlists(
@@ -51,6 +56,7 @@ def align_starlists(
     solving: Solving | None = None,
     abs_matching: AbsMatching | None = None,
     abs_fitting: AbsFitting | None = None,
+    images: ImagePairs | None = None,
 ) -> AstrometricSolution:
     """Find the correction of each image.
 
@@ -62,6 +68,10 @@ def align_starlists(
         Reference catalog; with one, corrections are absolute.
     matching, fitting, solving, abs_matching, abs_fitting
         Options; defaults where None.
+    images : ImagePairs, optional
+        Relative places of groups by the correlation of their images. They enter the same least
+        squares as the stars, and connect groups that have no stars in common. With the global
+        solver, and geometries that are rigid.
 
     Returns
     -------
@@ -73,6 +83,8 @@ def align_starlists(
     ------
     InputError
         If there is no list, or two have one name.
+    OptionError
+        If options do not go with pairs of images.
     """
     if not lists:
         raise InputError(None, "no star list", "one for each image")
@@ -80,7 +92,11 @@ def align_starlists(
     abs_matching, abs_fitting = abs_matching or AbsMatching(), abs_fitting or AbsFitting()
     solving = solving or Solving()
     field = StarField.of(lists)
-    components, notes = _relative(field, lists, matching, fitting, solving, reference is not None)
+    if images is not None and (solving.solver != "global" or fitting.fitgeometry not in _RIGID):
+        raise OptionError("pairs of images need solver=global, and fitgeometry=shift or rshift")
+    components, notes = _relative(
+        field, lists, matching, fitting, solving, reference is not None, images
+    )
     ties = None
     if reference is not None:
         rigid = solving.solver == "sequential"
@@ -90,7 +106,7 @@ def align_starlists(
             )
             for component in components
         ]
-    return report(field, components, ties, notes, fitting, abs_fitting)
+    return report(field, components, ties, notes, fitting, abs_fitting, images)
 
 
 def _relative(
@@ -100,6 +116,7 @@ def _relative(
     fitting: Fitting,
     solving: Solving,
     absolute: bool,
+    images: ImagePairs | None,
 ) -> tuple[list[Component], dict[int, Note]]:
     """Solve without the catalog, by the solver that was asked for."""
     order = None
@@ -107,6 +124,7 @@ def _relative(
         names = [group.name for group in field.groups]
         order = list(dict.fromkeys(names.index(stars.group) for stars in lists))
     if solving.solver == "global":
-        return solve_relative(field, matching, fitting, None if order is None else order[0])
+        first = None if order is None else order[0]
+        return solve_relative(field, matching, fitting, first, images)
     expand = solving.expand_refcat or absolute
     return solve_in_sequence(field, matching, fitting, order=order, expand=expand)
