@@ -92,10 +92,13 @@ def _grain(data: np.ndarray, good: np.ndarray, part: tuple[slice, slice]) -> flo
     which vary more slowly, are scatter in a box of the mesh but no noise of a star in front.
     """
     rows, columns = part
-    y = np.arange(max(rows.start, REACH), min(rows.stop, len(data) - REACH), rows.step)[:, None]
-    x = np.arange(max(columns.start, REACH), min(columns.stop, data.shape[1] - REACH), columns.step)
-    around = [(y + REACH, x), (y - REACH, x), (y, x + REACH), (y, x - REACH)]
-    usable = good[y, x]
+
+    def moved(dy: int, dx: int) -> tuple[slice, slice]:
+        return _inner(rows, len(data), dy), _inner(columns, data.shape[1], dx)
+
+    middle = moved(0, 0)
+    around = [moved(REACH, 0), moved(-REACH, 0), moved(0, REACH), moved(0, -REACH)]
+    usable = good[middle]
     for place in around:
         usable = usable & good[place]
     if np.count_nonzero(usable) < LEAST:
@@ -103,8 +106,14 @@ def _grain(data: np.ndarray, good: np.ndarray, part: tuple[slice, slice]) -> flo
     total = np.zeros(np.count_nonzero(usable))
     for place in around:
         total += data[place][usable]
-    difference = data[y, x][usable] - total / len(around)
+    difference = data[middle][usable] - total / len(around)
     return _clipped(difference)[1] / np.sqrt(1.0 + 1.0 / len(around))
+
+
+def _inner(part: slice, length: int, by: int) -> slice:
+    """Leave the places out that have no neighbours on both sides, and move the others."""
+    first, last = max(part.start, REACH), min(part.stop, length - REACH)
+    return slice(first + by, max(first, last) + by, part.step)
 
 
 def _clipped(values: np.ndarray) -> tuple[float, float]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from scipy.ndimage import binary_dilation, center_of_mass, find_objects, label
+from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
-from webbalign.core._detection import Frame
+from webbalign.core._detection import Frame, neighbours
 
 __all__ = ["BurntStars", "burnt_stars", "duplicates", "in_halo", "on_burnt"]
 
@@ -62,11 +62,7 @@ def burnt_stars(
     seeds = _blocks(bad) if saturated is None else bad & (saturated | _blocks(bad))
     if not seeds.any():
         return BurntStars(*np.zeros((4, 0)))
-    labels, _ = label(bad, EIGHT)
-    wanted = np.unique(labels[seeds])
-    boxes = find_objects(labels)
-    image = frame.image[frame.margin : -frame.margin, frame.margin : -frame.margin]
-    stars = [_burnt_star(image, bad, labels, int(i), boxes[i - 1], fwhm) for i in wanted]
+    stars = [_burnt_star(frame, y, x, fwhm) for y, x in _cores(bad, seeds)]
     kept = [star for star in stars if star[0] > threshold]
     return BurntStars(*np.array([star[1:] for star in kept]).reshape(-1, 4).T)
 
@@ -79,25 +75,33 @@ def _blocks(bad: np.ndarray) -> np.ndarray:
     return blocks
 
 
+def _cores(bad: np.ndarray, seeds: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the pixels (y, x) of each group of touching bad pixels that holds a seed."""
+    labels, count = label(bad, EIGHT)
+    seeded = np.zeros(count + 1, dtype=bool)
+    seeded[labels[seeds]] = True
+    # by pixel and not by box: that of the detector's dead border is the whole frame
+    y, x = np.nonzero(bad)
+    kept = seeded[labels[y, x]]
+    y, x = y[kept], x[kept]
+    order = np.argsort(labels[y, x], kind="stable")
+    cuts = np.flatnonzero(np.diff(labels[y, x][order])) + 1
+    return [(y[core], x[core]) for core in np.split(order, cuts)]
+
+
 def _burnt_star(
-    image: np.ndarray,
-    bad: np.ndarray,
-    labels: np.ndarray,
-    index: int,
-    box: tuple[slice, slice],
-    fwhm: float,
+    frame: Frame, y: np.ndarray, x: np.ndarray, fwhm: float
 ) -> tuple[float, float, float, float, float]:
-    """Return the level of the rim, and x, y, radius and peak of the star inside."""
-    y0, x0 = max(box[0].start - 1, 0), max(box[1].start - 1, 0)
-    part = np.s_[y0 : box[0].stop + 1, x0 : box[1].stop + 1]
-    core = labels[part] == index
-    rim = binary_dilation(core, EIGHT) & ~bad[part]
-    if not rim.any():
+    """Return the level of the rim, and x, y, radius and peak of the star with this core."""
+    wide = frame.image.shape[1]
+    pixels = (y + frame.margin) * wide + x + frame.margin
+    near = (pixels[:, None] + neighbours(wide)).ravel()
+    rim = np.unique(near[frame.good.ravel()[near]])
+    if not len(rim):
         return -np.inf, 0.0, 0.0, 0.0, 0.0
-    level = float(np.median(image[part][rim]))
-    y, x = center_of_mass(core)
-    radius = np.sqrt(core.sum() / np.pi)
-    return level, x + x0, y + y0, radius, level / _profile((radius + 0.5) / fwhm)
+    level = float(np.median(frame.image.ravel()[rim]))
+    radius = np.sqrt(len(y) / np.pi)
+    return level, x.mean(), y.mean(), radius, level / _profile((radius + 0.5) / fwhm)
 
 
 def _profile(distance: float) -> float:

@@ -14,7 +14,7 @@ from scipy.ndimage import convolve
 
 from webbalign.core._background import Sky
 
-__all__ = ["Frame", "find_peaks", "make_frame", "stamps"]
+__all__ = ["Frame", "find_peaks", "make_frame", "neighbours", "stamps"]
 
 BLOCK = 256  # rows handled at a time
 # beyond this fraction of the frame the ordinary filter is faster
@@ -70,15 +70,16 @@ def _bridge(image: np.ndarray, good: np.ndarray, margin: int) -> None:
     inside = np.s_[margin:-margin, margin:-margin]
     ys, xs = np.nonzero(~good[inside])
     pixels = (ys + margin) * image.shape[1] + xs + margin
-    near = pixels[:, None] + _neighbours(image.shape[1])
-    used = good.ravel()[near]
-    count = used.sum(axis=1)
-    total = (image.ravel()[near] * used).sum(axis=1)
-    bridged = count >= 5
-    image.ravel()[pixels[bridged]] = total[bridged] / count[bridged]
+    around = neighbours(image.shape[1])
+    # most bad pixels of a detector lie in blocks, such as its border
+    count = sum(good.ravel()[pixels + offset].astype(int) for offset in around)
+    pixels, count = pixels[count >= 5], count[count >= 5]
+    near = pixels[:, None] + around
+    total = (image.ravel()[near] * good.ravel()[near]).sum(axis=1)
+    image.ravel()[pixels] = total / count
 
 
-def _neighbours(nx: int) -> np.ndarray:
+def neighbours(nx: int) -> np.ndarray:
     """Offsets in a raveled image of width `nx` of the eight neighbours of a pixel."""
     dy, dx = np.mgrid[-1:2, -1:2]
     offsets = (dy * nx + dx).ravel()

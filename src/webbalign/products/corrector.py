@@ -9,6 +9,7 @@ the axes are taken from the WCS.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -271,17 +272,25 @@ def corrected_wcs(
     InputError
         If the WCS is none of a JWST image.
     """
+    from astropy.modeling.models import Identity
+    from gwcs import WCS
     from tweakwcs import JWSTWCSCorrector
 
     angles = _reference_angles(wcsinfo, name)
     _last_v2v3_frame(wcs, name)
     box, shape = wcs.bounding_box, wcs.array_shape
+    frames = wcs.available_frames
+    optics = wcs.pipeline[: frames.index("v2v3")] if "v2v3" in frames else []
+    beyond = wcs.pipeline[len(optics) :]
+    # tweakwcs copies what it is given three times, and the distortion is nearly all of it
+    light = WCS([(optics[0].frame, Identity(2)), *beyond]) if optics else wcs
     try:
-        corrector = JWSTWCSCorrector(wcs, angles)
+        corrector = JWSTWCSCorrector(light, angles)
     except (ValueError, KeyError) as error:
         raise InputError(name, f"a WCS that cannot be corrected ({error})") from None
     corrector.set_correction(matrix=correction.matrix, shift=correction.shift)
-    moved = corrector.wcs
+    steps = [(step.frame, deepcopy(step.transform)) for step in optics]
+    moved = WCS([*steps, *corrector.wcs.pipeline[1:]], name=wcs.name)
     if box is not None:
         moved.bounding_box = box.bounding_box(order="F")
     moved.array_shape = shape

@@ -152,9 +152,7 @@ def _info(path: Path, hdulist: fits.HDUList) -> ImageInfo:
     if len(axes) != 2 or min(axes) < 1:
         size = " x ".join(map(str, axes)) or "empty"
         raise InputError(path, f"SCI has {len(axes)} dimensions ({size})", _EXPECTED)
-    header = dict(hdulist[0].header) | {
-        key: science[key] for key in map(str.upper, _ANGLES) if key in science
-    }
+    header = hdulist[0].header
     meta = asdf_tree(path, hdulist).get("meta", {})
     known = {name: _text(header.get(keyword)) for name, keyword in _KEYWORDS.items()}
     return ImageInfo(
@@ -162,7 +160,9 @@ def _info(path: Path, hdulist: fits.HDUList) -> ImageInfo:
         path=path,
         shape=(axes[1], axes[0]),
         wcs=_some_wcs(path, meta.get("wcs")),
-        wcsinfo=_numbers({key: header.get(key.upper()) for key in _ANGLES}),
+        wcsinfo=_numbers(
+            {key: science.get(key.upper(), header.get(key.upper())) for key in _ANGLES}
+        ),
         epoch=decimal_year(
             header.get("EXPMID"), _text(header.get("DATE-OBS")), _text(header.get("TIME-OBS"))
         ),
@@ -215,7 +215,11 @@ def _array(hdulist: fits.HDUList, name: str, shape: tuple[int, int]) -> NDArray[
     data = hdulist[name].data if name in hdulist else None
     if data is None or data.shape != shape:
         return None
-    return np.asarray(data).astype(data.dtype.newbyteorder("="), copy=False)
+    if data.dtype.isnative:
+        return np.asarray(data)
+    # the array is nobody else's: in place, since fresh memory costs more than the swap itself
+    native: NDArray[Any] = data.byteswap(inplace=True).view(data.dtype.newbyteorder("="))
+    return native
 
 
 def _star_image(
