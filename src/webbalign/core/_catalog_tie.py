@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 from scipy.spatial import KDTree
 
+from webbalign.core._catalog_offset import CatalogOffset, Refusal, find_catalog_offset
 from webbalign.core._catalog_stars import CatalogStars, JoinedStars, stars_near
 from webbalign.core._components import Component, observe, reach_of
 from webbalign.core._star_field import StarField
@@ -27,7 +28,7 @@ from webbalign.core.network import (
     evaluate_network,
     solve_network,
 )
-from webbalign.core.offsets import Offset, OffsetStatus, SearchList, search_offset
+from webbalign.core.offsets import Offset
 from webbalign.core.planes import ARCSEC
 from webbalign.core.starlists import ReferenceStars
 
@@ -38,14 +39,6 @@ __all__ = ["Refusal", "Tie", "tie_to_catalog"]
 _WORSE, _WORSE_BY = 1.5, 1e-4
 # The squared distances from the catalog may grow by chance if they were small before.
 _WORSE_FIT = 1.1
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why the catalog was not used."""
-
-    reason: str
-    n_matched: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +56,8 @@ class Tie:
         With which the whole was moved.
     rms : float
         Of the distances of used catalog stars from the stars in the images, arcsec.
+    note : str
+        What is to be known of the match.
     """
 
     component: Component
@@ -70,6 +65,7 @@ class Tie:
     fixed_track: NDArray[np.intp]
     geometry: str
     rms: float
+    note: str = ""
 
     @property
     def n_used(self) -> int:
@@ -120,20 +116,23 @@ def tie_to_catalog(
     joined = JoinedStars(field, component)
     stars = joined.positions(component.solution)
     pixel = field.pixel_scale(component.groups)
-    offset = _offset(joined, stars, catalog, matching, pixel, reference.name)
-    if isinstance(offset, Refusal):
-        return offset
+    begin = find_catalog_offset(joined, stars, catalog, matching, pixel, reference.name)
+    if isinstance(begin, Refusal):
+        return begin
+    offset = begin.offset
     start = _sky_move(offset, abs_fitting.abs_fitgeometry)
     moved = offset.apply(stars)
-    reach = min(matching.tolerance, max(6.0 * offset.sigma, 0.1 * pixel))
+    least = (0.1 if begin.roll_known else 1.0) * pixel
+    reach = min(matching.tolerance, max(6.0 * offset.sigma, least))
     latest = component.solution
     # the second time the stars are matched within what the first one found
     for first in (True, False):
         pairs = match(moved, catalog.xy, tolerance=reach, sigma_image=joined.sigma)
-        if len(pairs) < max(matching.minobj, MIN_STARS[abs_fitting.abs_fitgeometry]):
+        enough = begin.support(len(pairs)) >= matching.minobj
+        if not enough or len(pairs) < MIN_STARS[abs_fitting.abs_fitgeometry]:
             return Refusal(
                 f"only {len(pairs)} stars in common with {reference.name}, and abs_minobj is "
-                f"{matching.minobj}",
+                f"{matching.minobj}{begin.note and '; '}{begin.note}",
                 len(pairs),
             )
         how = _How(fitting, abs_fitting, rigid, first)
@@ -144,30 +143,9 @@ def tie_to_catalog(
         errors = np.hypot(solution.floor, np.hypot(catalog.sigma, solution.fixed_floor))
         both = np.hypot(errors[pairs.j], np.nan_to_num(joined.sigma[pairs.i]))
         reach = reach_of(both / np.sqrt(2.0), pixel, matching.tolerance)
-    return _judged(found, component, (stars, moved), catalog, reach, matching, reference.name)
-
-
-def _offset(
-    joined: JoinedStars,
-    stars: NDArray[np.float64],
-    catalog: CatalogStars,
-    options: Matching,
-    pixel_scale: float,
-    name: str,
-) -> Offset | Refusal:
-    """Offset of the catalog as seen from the component, if it is significant."""
-    apart = options.separation
-    images = SearchList.of(stars, flux=joined.flux, sigma=joined.sigma, separation=apart)
-    others = SearchList.of(catalog.xy, flux=catalog.flux, sigma=catalog.sigma, separation=apart)
-    offset, pairs, _ = search_offset(images, others, options, pixel_scale=pixel_scale)
-    if offset.status is OffsetStatus.TOO_FEW:
-        few = min(len(images.z), len(others.z))
-        return Refusal(f"too few stars ({few}) to find the offset from {name}", few)
-    if not offset.status.usable:
-        return Refusal(f"no significant offset from {name} within {offset.searchrad:g} arcsec")
-    if not len(pairs):
-        return Refusal(f"no star agrees with {name} at the offset given")
-    return offset
+    return _judged(
+        found, component, (stars, moved), catalog, reach, matching, begin, reference.name
+    )
 
 
 def _sky_move(offset: Offset, geometry: str) -> NDArray[np.float64]:
@@ -271,11 +249,13 @@ def _judged(
     catalog: CatalogStars,
     reach: float,
     options: Matching,
+    begin: CatalogOffset,
     name: str,
 ) -> Tie | Refusal:
     """Refuse a tie with too little support, or that made anything worse."""
     solution = tie.component.solution
-    if tie.n_used < max(options.minobj, MIN_STARS[tie.geometry]):
+    enough = begin.support(tie.n_used) >= options.minobj
+    if not enough or tie.n_used < MIN_STARS[tie.geometry]:
         return Refusal(
             f"only {tie.n_used} of {len(tie.star)} stars in common with {name} agree, and "
             f"abs_minobj is {options.minobj}",
@@ -295,7 +275,7 @@ def _judged(
             f"without it to {1e3 * alone:.2f} mas",
             len(tie.star),
         )
-    return tie
+    return replace(tie, note=begin.note)
 
 
 def _is_worse(

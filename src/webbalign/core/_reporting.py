@@ -212,7 +212,7 @@ def _absolute(verdict: _Verdict, names: Sequence[str]) -> AbsoluteFit:
     tie = verdict.tie
     if isinstance(tie, Tie):
         floor = verdict.component.solution.fixed_floor
-        return AbsoluteFit(groups, True, "", len(tie.star), tie.n_used, tie.rms, floor)
+        return AbsoluteFit(groups, True, tie.note, len(tie.star), tie.n_used, tie.rms, floor)
     assert tie is not None
     return AbsoluteFit(groups, False, tie.reason, tie.n_matched)
 
