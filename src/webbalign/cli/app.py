@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -27,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (``--debug`` adds the traceback).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # the last collection, of a process that is about to end, would search a million objects
+    atexit.register(gc.freeze)
     try:
         with spared_from_collection():
             return int(_dispatch(words))

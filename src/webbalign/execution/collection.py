@@ -10,7 +10,7 @@ __all__ = ["spared_from_collection"]
 
 # New objects between two collections of the youngest; Python's own 700 makes for thousands of
 # collections while the libraries are imported.
-_THRESHOLD = 100_000
+_THRESHOLD = 1_000_000
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
 from webbalign.core.mapped import visit
-from webbalign.execution import executor
+from webbalign.execution import executor, spared_from_collection
 from webbalign.pipelines.base import WebbPipeline
 from webbalign.pipelines.options import Coron3Options
 from webbalign.products import models
@@ -329,7 +329,8 @@ def run(
     pipeline = Coron3Pipeline.create(association, output_dir=str(output_dir), **options)
     if save_parameters is not None:
         pipeline.export_config(str(save_parameters))
-    result = pipeline.run(str(association))
+    with spared_from_collection():  # of all that was imported: stpipe begins with a collection
+        result = pipeline.run(str(association))
     summary = pipeline.summary
     name = None if result is None else pipeline.output_folder / result.meta.filename
     figures = [path for path in pipeline.written if path.suffix == ".png"]
