@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from webbalign.reports.figures import Mark, Panel, draw_panels
+from webbalign.reports.figures import Curve, Mark, Panel, _norm, _ticks, draw_panels
 from webbalign.reports.summary import Coron3Summary, ExposureRow
 
 
@@ -27,6 +27,32 @@ def test_a_picture_with_all_panels_is_written(tmp_path):
 def test_an_image_without_any_value_can_be_drawn(tmp_path):
     empty = Panel("empty", np.full((20, 20), np.nan), (10.0, 10.0), 0.1)
     assert draw_panels(tmp_path / "x.png", [empty], title="", unit="").stat().st_size > 1000
+
+
+def test_rows_and_a_diagram_after_the_last_panel(tmp_path):
+    radius = np.linspace(0.1, 3, 10)
+    curves = ("rms in rings", [Curve("before", radius, 10 / radius, "k-")])
+    options = {"title": "two\nlines", "unit": "MJy/sr", "columns": 3, "dpi": 50}
+    with_curves = draw_panels(tmp_path / "a.png", [panel()] * 5, curves=curves, **options)
+    without = draw_panels(tmp_path / "b.png", [panel()] * 5, **options)
+    with Image.open(with_curves) as a, Image.open(without) as b:
+        assert a.size == b.size
+        changed = np.asarray(a.convert("L")) != np.asarray(b.convert("L"))
+    ny, nx = changed.shape
+    lower_right = changed[ny // 2 :, 2 * nx // 3 - 10 :]
+    assert lower_right.any()
+    assert lower_right.sum() == changed.sum()
+
+
+def test_the_colours_of_a_significance_reach_its_largest_value():
+    image = panel(linear_to=5.0)
+    bright = Panel("bright", 40 * image.image, image.centre, 0.1, linear_to=5.0)
+    for shown in (image, bright):
+        norm = _norm([shown], shown)
+        assert norm.vmax >= np.nanmax(np.abs(shown.image))
+        assert norm.vmin == -norm.vmax
+        assert {-5.0, 0.0, 5.0} <= set(_ticks(norm))
+        assert max(_ticks(norm)) <= norm.vmax
 
 
 @pytest.fixture

@@ -208,9 +208,6 @@ class Coron3Pipeline(WebbPipeline):
     def _draw(self, first: Views, combined: ImageModel, path: Path) -> Path:
         from webbalign.reports.coron3 import draw_coron3
 
-        title = (
-            f"{self.summary.rows[0].name}: {first.average.model.meta.target.proposer_name or ''}"
-        )
         drawn = draw_coron3(
             path,
             before=first.before,
@@ -218,7 +215,7 @@ class Coron3Pipeline(WebbPipeline):
             exposure=(first.average.wcs, self.klip.centre(first.average.model, first.before.shape)),
             combined=combined,
             marks=list(zip(*[iter(self.options.mark or ())] * 2, strict=True)),
-            title=title,
+            name=self.summary.rows[0].name,
         )
         log.info("saved %s", drawn)
         return drawn

@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import ImageModel
 
-from webbalign.reports.figures import Mark, Panel, draw_panels
+from webbalign.core.annuli import annular_rms, radii
+from webbalign.reports.figures import Curve, Mark, Panel, draw_panels
 
 __all__ = ["draw_coron3"]
+
+# half width of the panels and width of a ring, arcsec
+RADIUS, RING = 3.0, 0.2
 
 
 def draw_coron3(
@@ -23,9 +27,11 @@ def draw_coron3(
     exposure: tuple[Any, tuple[float, float]],
     combined: ImageModel,
     marks: Sequence[tuple[float, float]] = (),
-    title: str = "",
+    name: str = "",
 ) -> Path:
     """Draw one exposure before and after subtraction, what was subtracted, and the combination.
+
+    The exposure is shown as the detector has it, the combination on its own grid.
 
     Parameters
     ----------
@@ -39,7 +45,8 @@ def draw_coron3(
         The ``_i2d`` model.
     marks : sequence of (float, float)
         Sky positions (RA, Dec in degrees) to mark.
-    title : str
+    name : str
+        What the exposure is called.
 
     Returns
     -------
@@ -49,26 +56,81 @@ def draw_coron3(
     wcs, star = exposure
     sky = wcs(*star, with_bounding_box=False)
     grid = combined.meta.wcs
-    combined_star = _pixel(grid, sky)
-    scale = _pixel_scale(wcs, star)
-    own = [_mark(wcs, position) for position in marks]
-    in_combined = [_mark(grid, position) for position in marks]
+    centre, scale = _pixel(grid, sky), _pixel_scale(wcs, star)
+    there: dict[str, Any] = {
+        "marks": [_mark(wcs, position) for position in marks],
+        "compass": _compass(wcs, star),
+    }
     panels = [
-        Panel("before", before, star, scale, starlight=True, marks=own),
-        Panel("PSF model", before - after, star, scale, starlight=True),
-        Panel("after", after, star, scale, marks=own),
+        Panel("before", before, star, scale, starlight=True, **there),
+        Panel("PSF model", before - after, star, scale, starlight=True, **there),
+        Panel("after", after, star, scale, **there),
     ]
-    combined_scale = _pixel_scale(grid, combined_star)
-
-    def panel(title: str, image: NDArray, **details: Any) -> Panel:
-        return Panel(title, image, combined_star, combined_scale, marks=in_combined, **details)
-
-    panels.append(panel("combined", combined.data, compass=_compass(grid, combined_star)))
+    combined_scale = _pixel_scale(grid, centre)
+    there = {
+        "marks": [_mark(grid, position) for position in marks],
+        "compass": _compass(grid, centre),
+    }
+    panels.append(Panel("combined", combined.data, centre, combined_scale, **there))
     if combined.err is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            significance = combined.data / combined.err
-        panels.append(panel("combined / ERR", significance, unit="sigma", spread=7.0))
-    return draw_panels(path, panels, title=title, unit=combined.meta.bunit_data or "")
+            ratio = combined.data / combined.err
+        panels.append(
+            Panel(
+                "combined / ERR", ratio, centre, combined_scale, **there, unit="sigma", linear_to=5
+            )
+        )
+    curves = [
+        _scatter("before", before, star, scale, "C1-"),
+        _scatter("after", after, star, scale, "C0-"),
+        _scatter("combined", combined.data, centre, combined_scale, "k-"),
+    ]
+    if combined.err is not None:
+        curves.append(_typical("ERR of combined", combined.err, centre, combined_scale, "k:"))
+    return draw_panels(
+        path, panels, title=_title(combined, name), unit=combined.meta.bunit_data or "",
+        radius=RADIUS, columns=3, curves=("rms in rings", curves), dpi=150,
+    )  # fmt: skip
+
+
+def _title(combined: ImageModel, name: str) -> str:
+    """Say what was observed, and what the panels show of it."""
+    meta = combined.meta
+    instrument = meta.instrument
+    words = (instrument.name, instrument.filter, instrument.coronagraph)
+    target = meta.target.proposer_name or meta.target.catalog_name or ""
+    observed = ", ".join(part for part in (target, " ".join(filter(None, words))) if part)
+    number = meta.resample.pointings
+    exposures = f" of {number} exposures" if number else ""
+    return f"{observed}\nabove: {name} on the detector; below: combination{exposures}"
+
+
+def _rings() -> NDArray:
+    return np.arange(RING / 2, RADIUS + RING, RING)
+
+
+def _scatter(
+    label: str, image: NDArray, centre: tuple[float, float], scale: float, style: str
+) -> Curve:
+    """Return the rms of an image in rings about the star, as the table of the run has it."""
+    edges = _rings()
+    rms = annular_rms(image, centre, edges / scale)
+    return Curve(label, (edges[1:] + edges[:-1]) / 2, rms, style)
+
+
+def _typical(
+    label: str, image: NDArray, centre: tuple[float, float], scale: float, style: str
+) -> Curve:
+    """Return the median of an image in rings about the star."""
+    edges = _rings()
+    good = np.isfinite(image)
+    ring = np.digitize(radii(image.shape, centre)[good] * scale, edges)
+    values = image[good]
+    median = [
+        np.median(values[ring == index]) if (ring == index).any() else np.nan
+        for index in range(1, len(edges))
+    ]
+    return Curve(label, (edges[1:] + edges[:-1]) / 2, np.array(median), style)
 
 
 def _pixel(wcs: Any, sky: tuple[float, float]) -> tuple[float, float]:

@@ -14,8 +14,12 @@ from webbalign.products.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["Mark", "Panel", "draw_panels"]
+__all__ = ["Curve", "Mark", "Panel", "draw_panels"]
+
+# inches: side of a panel, above the first row, from row to row, left of the panels
+_SIDE, _HEAD, _ROW, _LEFT = 2.9, 0.75, 4.15, 0.45
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Panel:
         Directions (x, y) of north and east; drawn in the lower left corner.
     unit : str
         Unit of the image, where it is not that of the figure.
-    spread : float or None
-        Largest value of the colours, by default that of the image.
+    linear_to : float or None
+        Value up to which the colours are linear, logarithmic beyond; by default all are linear.
     """
 
     title: str
@@ -58,11 +62,40 @@ class Panel:
     marks: Sequence[Mark] = ()
     compass: tuple[tuple[float, float], ...] = ()
     unit: str = ""
-    spread: float | None = None
+    linear_to: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line over the distance from the star.
+
+    Attributes
+    ----------
+    label : str
+    separation : ndarray, shape (n,)
+        Arcsec.
+    value : ndarray, shape (n,)
+        In the unit of the figure.
+    style : str
+        Colour and dashes, as matplotlib has them.
+    """
+
+    label: str
+    separation: NDArray
+    value: NDArray
+    style: str
 
 
 def draw_panels(
-    path: str | Path, panels: Sequence[Panel], *, title: str, unit: str, radius: float = 3.0
+    path: str | Path,
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    unit: str,
+    radius: float = 3.0,
+    columns: int | None = None,
+    curves: tuple[str, Sequence[Curve]] = ("", ()),
+    dpi: int = 100,
 ) -> Path:
     """Draw images side by side, each `radius` arcsec about the star, into a PNG.
 
@@ -74,41 +107,99 @@ def draw_panels(
     title, unit : str
         Above the figure; beside the colour bars.
     radius : float
-        Half width of the panels in arcsec (less if the images are smaller).
+        Half width of the panels in arcsec; what an image does not cover is grey.
+    columns : int, optional
+        Panels in a row; by default all.
+    curves : (str, sequence of Curve)
+        Title and lines of a diagram after the last panel; none without lines.
+    dpi : int
+        Dots per inch; a panel is 3.5 inches wide.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     path = Path(path)
     panels = [_cut(panel, radius) for panel in panels]
-    figure = Figure(figsize=(3.5 * len(panels), 4.5), dpi=100)
+    cells = len(panels) + bool(curves[1])
+    columns = columns or cells
+    figure = Figure(figsize=(3.5 * columns, 0.35 + _ROW * -(-cells // columns)), dpi=dpi)
     FigureCanvasAgg(figure)
-    # placed by hand: an automatic layout draws everything several times
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.185, top=0.87, wspace=0.06)
-    for axis, panel in zip(axes, panels, strict=True):
+    boxes = [_box(figure, index, columns) for index in range(cells)]
+    for panel, box in zip(panels, boxes, strict=False):
+        axis = figure.add_axes(box)
         shown = _show(axis, panel, _norm(panels, panel), radius)
-        axis.tick_params(labelleft=axis is axes[0])
-        box = axis.get_position()
-        bar = figure.add_axes((box.x0 + 0.1 * box.width, 0.105, 0.8 * box.width, 0.025))
-        scale = figure.colorbar(shown, cax=bar, orientation="horizontal")
-        scale.set_ticks(_ticks(shown.norm))
+        axis.tick_params(labelleft=box[0] == boxes[0][0])
+        bar = figure.add_axes(_bar(figure, box))
+        scale = figure.colorbar(shown, cax=bar, orientation="horizontal", extend=_extend(shown))
+        ticks = _ticks(shown.norm)
+        scale.set_ticks(
+            ticks, labels=[f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+        )
         scale.minorticks_off()
         bar.set_xlabel(panel.unit or unit, labelpad=1)
-    axes[0].set_ylabel("arcsec", labelpad=-2)
-    figure.suptitle(title, fontsize=11)
+    if curves[1]:
+        _draw_curves(figure.add_axes(_indented(figure, boxes[-1])), *curves, radius, unit)
+    figure.suptitle(title, fontsize=10.5, y=1 - 0.1 / figure.get_figheight())
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
     return path
+
+
+# The places are worked out by hand: an automatic layout draws everything several times.
+Box = tuple[float, float, float, float]
+
+
+def _box(figure: Figure, index: int, columns: int) -> Box:
+    """Return left, bottom, width, height of a panel, as fractions of the figure."""
+    width, height = figure.get_size_inches()
+    row, column = divmod(index, columns)
+    left, top = _LEFT + column * (width - _LEFT) / columns, _HEAD + row * _ROW
+    side = min(_SIDE, (width - _LEFT) / columns - 0.1)
+    return left / width, 1 - (top + side) / height, side / width, side / height
+
+
+def _bar(figure: Figure, box: Box) -> Box:
+    """Return the place of the colour bar below a panel."""
+    inch = 1 / figure.get_figheight()
+    return box[0] + 0.1 * box[2], box[1] - 0.42 * inch, 0.8 * box[2], 0.12 * inch
+
+
+def _indented(figure: Figure, box: Box) -> Box:
+    """Return the place of a diagram, which needs room for the labels of its own axis."""
+    indent = 0.5 / figure.get_figwidth()
+    return box[0] + indent, box[1], box[2] - indent, box[3]
+
+
+def _draw_curves(axis: Axes, title: str, curves: Sequence[Curve], radius: float, unit: str) -> None:
+    for curve in curves:
+        axis.plot(curve.separation, curve.value, curve.style, label=curve.label)
+    axis.set(yscale="log", xlim=(0, radius), ylabel=unit)
+    axis.set_title(title, fontsize=11)
+    axis.set_xlabel("arcsec from the star")
+    axis.set_ylim(top=10 * axis.get_ylim()[1])  # room for the legend
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+
+
+def _extend(shown: Any) -> str:
+    """Tell at which ends of the colour bar values are cut off."""
+    values, norm = shown.get_array(), shown.norm
+    below, above = bool((values < norm.vmin).any()), bool((values > norm.vmax).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
+        (below, above), "neither"
+    )
 
 
 def _ticks(norm: Any) -> list[float]:
     """Return a few round values for a colour bar."""
     from matplotlib.colors import AsinhNorm
 
-    if isinstance(norm, AsinhNorm):
+    if isinstance(norm, AsinhNorm) and norm.vmin == 0:
         top = 10.0 ** np.floor(np.log10(norm.vmax or 1.0))
         return [0.0, top / 10, top]
+    if isinstance(norm, AsinhNorm):
+        near, far = norm.linear_width, float(f"{0.7 * (norm.vmax or 1.0):.1g}")
+        return [-far, -near, 0.0, near, far] if far > 2 * near else [-near, 0.0, near]
     step = float(f"{0.7 * norm.vmax:.1g}")
     return [-step, 0.0, step]
 
@@ -133,10 +224,11 @@ def _norm(panels: Sequence[Panel], panel: Panel) -> Any:
     if panel.starlight:
         top = np.percentile(values, 99.7)
         return AsinhNorm(linear_width=max(top / 50, 1e-30), vmin=0, vmax=top)
-    if panel.spread is not None:
-        return Normalize(-panel.spread, panel.spread)
-    values = panel.image
-    spread = np.percentile(np.abs(values[np.isfinite(values)]), 98.5)
+    values = np.abs(panel.image[np.isfinite(panel.image)])
+    if panel.linear_to is not None:
+        top = max(1.4 * panel.linear_to, float(np.max(values, initial=0.0)))
+        return AsinhNorm(linear_width=panel.linear_to, vmin=-top, vmax=top)
+    spread = np.percentile(values, 98.5)
     return Normalize(-spread, spread)
 
 
@@ -145,10 +237,15 @@ def _show(axis: Axes, panel: Panel, norm: Any, radius: float) -> Any:
     left, bottom = (-(centre + 0.5) * panel.pixel_scale for centre in panel.centre)
     extent = (left, left + nx * panel.pixel_scale, bottom, bottom + ny * panel.pixel_scale)
     cmap = "inferno" if panel.starlight else "RdBu_r"
-    shown = axis.imshow(panel.image, origin="lower", cmap=cmap, norm=norm, extent=extent)
-    axis.set(xlim=(-radius, radius), ylim=(-radius, radius), title=panel.title)
+    shown = axis.imshow(
+        panel.image, origin="lower", cmap=cmap, norm=norm, extent=extent, interpolation="nearest"
+    )
+    axis.set(xlim=(-radius, radius), ylim=(-radius, radius))
+    axis.set_title(panel.title, fontsize=11)
+    for ticks in (axis.xaxis, axis.yaxis):
+        ticks.set_major_formatter("{x:g}″")
     axis.set_facecolor("0.75")
-    axis.plot(0, 0, marker="*", color="k" if not panel.starlight else "w", ms=6, mew=0)
+    axis.plot(0, 0, marker="*", color="w", mec="k", ms=8, mew=0.6)
     for mark in panel.marks:
         x, y = ((mark.xy[i] - panel.centre[i]) * panel.pixel_scale for i in (0, 1))
         colour = "w" if panel.starlight else "k"
@@ -157,11 +254,22 @@ def _show(axis: Axes, panel: Panel, norm: Any, radius: float) -> Any:
             mark.label, (x, y), (0, 13), textcoords="offset points", ha="center", color=colour
         )
     for direction, name in zip(panel.compass, ("N", "E"), strict=False):
-        _arrow(axis, direction, name, radius)
+        _arrow(axis, direction, name, radius, panel.starlight)
     return shown
 
 
-def _arrow(axis: Axes, direction: tuple[float, float], name: str, radius: float) -> None:
-    x, y = -0.65 * radius, -0.85 * radius
-    end = (x + 0.25 * radius * direction[0], y + 0.25 * radius * direction[1])
-    axis.annotate(name, (x, y), end, ha="center", va="center", arrowprops={"arrowstyle": "<-"})
+def _arrow(
+    axis: Axes, direction: tuple[float, float], name: str, radius: float, on_dark: bool
+) -> None:
+    from matplotlib.patheffects import withStroke
+
+    colour, edge = ("w", "k") if on_dark else ("k", "w")
+    outline = [withStroke(linewidth=2.5, foreground=edge)]
+    # the corner is large enough for a compass of any orientation
+    x = y = -0.7 * radius
+    end = (x + 0.21 * radius * direction[0], y + 0.21 * radius * direction[1])
+    drawn = axis.annotate(
+        name, (x, y), end, ha="center", va="center", color=colour, path_effects=outline,
+        arrowprops={"arrowstyle": "<-", "color": colour, "path_effects": outline},
+    )  # fmt: skip
+    drawn.set_in_layout(False)
