@@ -47,6 +47,21 @@ def raising(error):
 
 
 @pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("klip a.fits", "klip --help"),
+        ("psfmask mak", "psfmask --help"),
+        ("simulate", "simulate --help"),
+        ("wcs-adjust get x --zzz", "wcs-adjust get --help"),
+        ("zzz", "webbalign --help"),
+    ],
+)
+def test_the_nearest_help_is_named(words, hint, capsys):
+    assert main(words.split()) == ExitStatus.USAGE
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f" {hint}")
+
+
+@pytest.mark.parametrize(
     ("error", "status", "message"),
     [
         (
@@ -56,6 +71,7 @@ def raising(error):
         ),
         (ExecutorError("no dask"), 1, "no dask"),
         (FileNotFoundError(2, "No such file or directory", "x.asdf"), 1, "x.asdf: No such file"),
+        (OSError(28, "No space left on device"), 1, "webbalign: error: No space left on device"),
         (MemoryError(), 1, "not enough memory"),
         (SystemExit("CRDS is not there"), 1, "CRDS is not there"),
         (KeyError("shape"), 1, "unexpected KeyError: 'shape' - this is a defect of webbalign"),

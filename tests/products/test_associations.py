@@ -48,6 +48,12 @@ def test_members_by_role_relative_to_the_file(tmp_path):
         ({"products": [{"members": []}]}, "'name'"),
         ({"products": members(("b", "psf"))}, "no science member"),
         ({"products": members(("a", "science"))}, "no psf member"),
+        ({"products": ["p"]}, "'name'"),
+        ({"products": [{"name": "p", "members": ["a", "b"]}]}, "a member without expname"),
+        ({"products": [{"name": "p", "members": {"a": "b"}}]}, "members is no list"),
+        ({"products": [{"name": "p", "members": 2}]}, "members is no list"),
+        ({"products": members(("", "science"))}, "a member without expname"),
+        ({"products": members((None, "science"))}, "a member without expname"),
         ({"products": members(("a", "science"), ("a", "psf"))}, "both science and psf: a"),
         ({"products": members(("a", "science"), ("b", "psf"), ("b", "psf"))}, "twice: b"),
     ],
@@ -64,6 +70,14 @@ def test_what_is_no_association_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match="x_asn.json"):
         load_association(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_does_no_harm(tmp_path, encoding):
+    path = write(tmp_path)
+    plain = load_association(path)
+    path.write_text(path.read_text(), encoding=encoding)
+    assert load_association(path) == plain
 
 
 def test_a_missing_association_and_a_folder(tmp_path):

@@ -1,9 +1,11 @@
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
+from webbalign.core.errors import InputError
 from webbalign.products.atomic import PARTIAL, atomic_path, discard, reserve, sweep
 
 
@@ -46,3 +48,44 @@ def test_sweep_removes_stale_files_of_a_reused_process_number(tmp_path):
     old.write_text("old")
     os.utime(old, (0, 0))
     assert sweep(tmp_path) == [old.name]
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: is a folder"), atomic_path(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_folder_to_write_into(tmp_path):
+    (tmp_path / "a").write_text("a file")
+    with (
+        pytest.raises(InputError, match=f"{tmp_path / 'a'}: cannot be written into"),
+        atomic_path(tmp_path / "a" / "b.fits"),
+    ):
+        pass
+    assert (tmp_path / "a").read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        # as astropy says it
+        OSError("Not enough space on disk: requested 2, available 0."),
+        # as numpy says it
+        OSError("4096 requested and 1632 written"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, error):
+    final = tmp_path / "a.fits"
+    with pytest.raises(OSError) as told, atomic_path(final) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(final))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_another_file_stays_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError) as told, atomic_path(tmp_path / "a.fits"):
+        (tmp_path / "input.fits").read_bytes()
+    assert told.value.filename == str(tmp_path / "input.fits")

@@ -152,8 +152,8 @@ def _run(command: Command, parsed: Parsed) -> int:
 def _explain(error: BaseException) -> str:
     if isinstance(error, (WebbalignError, ExecutorError)):
         return str(error)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if _is_stpipe_refusal(error):
         return f"parameters: {error}"
     if isinstance(error, MemoryError):
@@ -179,6 +179,6 @@ def _say_error(text: str) -> None:
 def _help_hint(words: list[str]) -> str:
     for size in (2, 1):
         name = " ".join([word for word in words if not word.startswith("-")][:size])
-        if name in COMMANDS:
+        if name in COMMANDS or name in {known.split()[0] for known in COMMANDS}:
             return f"{name} "
     return ""

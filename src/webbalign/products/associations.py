@@ -20,6 +20,7 @@ __all__ = [
     "check_members",
     "load_association",
     "make_association",
+    "member_name",
     "read_association",
 ]
 
@@ -88,7 +89,8 @@ def read_association(path: Path, hint: str) -> Mapping[str, Any]:
         If the file is missing or holds no JSON object.
     """
     try:
-        content = json.loads(path.read_text())
+        # from bytes: a byte-order mark tells the encoding
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(path, "no such file", "an association (JSON)") from None
     except IsADirectoryError:
@@ -104,14 +106,17 @@ def _parse(content: Mapping[str, Any], path: str | Path, folder: Path) -> Associ
     products = content.get("products")
     if not products or not isinstance(products, list):
         raise InputError(path, "no products in the association", "at least one product")
-    product = products[0]
+    product = products[0] if isinstance(products[0], Mapping) else {}
     for key, holder in (("asn_id", content), ("name", product), ("members", product)):
         if not holder.get(key):
             raise InputError(path, f"the association has no {key!r}", f"a value for {key!r}")
+    if not isinstance(product["members"], list):
+        raise InputError(path, "members is no list", "a list of expname and exptype")
     by_role: dict[str, list[Path]] = {"science": [], "psf": []}
     ignored = []
     for member in product["members"]:
-        name, role = str(member.get("expname", "")), str(member.get("exptype", "")).lower()
+        name = member_name(member, path)
+        role = str(member.get("exptype", "")).lower()
         if role in by_role:
             by_role[role].append(folder / name)
         else:
@@ -136,6 +141,20 @@ def _parse(content: Mapping[str, Any], path: str | Path, folder: Path) -> Associ
         table_name=Path(path).name,
         pool_name=str(content.get("asn_pool", "")),
     )
+
+
+def member_name(member: Any, path: str | Path) -> str:
+    """Return the file name of an entry of an association's ``members``.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    name = str(member.get("expname") or "") if isinstance(member, Mapping) else ""
+    if not name:
+        raise InputError(path, "a member without expname", "the name of a file")
+    return name
 
 
 def check_members(association: Association) -> dict[Path, ExposureHeader]:
@@ -223,7 +242,7 @@ def make_association(
             {
                 "name": product_name or _product_name(first, asn_id),
                 "members": [
-                    {"expname": _member_name(path, folder), "exptype": roles[path]}
+                    {"expname": _written_name(path, folder), "exptype": roles[path]}
                     for path in sorted(paths, key=lambda path: (roles[path], path.name))
                 ],
             }
@@ -233,7 +252,7 @@ def make_association(
     return content
 
 
-def _member_name(path: Path, folder: Path | None) -> str:
+def _written_name(path: Path, folder: Path | None) -> str:
     if folder is None or path.resolve().parent == folder.resolve():
         return path.name if folder is not None else str(path)
     return str(path.resolve())

@@ -7,6 +7,7 @@ renamed into place. What a killed run leaves there is removed by the next one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -14,7 +15,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["PARTIAL", "atomic_path", "discard", "reserve", "sweep"]
+from webbalign.core.errors import InputError
+
+__all__ = ["PARTIAL", "atomic_path", "discard", "named", "reserve", "sweep"]
 
 PARTIAL = ".webbalign-partial"
 
@@ -27,11 +30,20 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     """Yield a temporary path; when the block ends well, it is renamed to `final`.
 
     If the block raises, the temporary file is removed and `final` stays as it was.
+
+    Raises
+    ------
+    InputError
+        If `final` is a folder, or its folder cannot be.
+    OSError
+        If there is no room, or the like; it names `final`.
     """
     temporary = reserve(final)
     try:
         yield temporary
         os.replace(temporary, final)
+    except OSError as error:
+        raise named(error, temporary, final) from error
     finally:
         discard(temporary)
 
@@ -40,11 +52,39 @@ def reserve(final: str | Path) -> Path:
     """Return an unused path in the hidden subfolder beside `final` (making the folders).
 
     It has the name of `final`, which data models write into the header.
+
+    Raises
+    ------
+    InputError
+        If `final` is a folder, or its folder cannot be.
     """
     final = Path(final)
+    if final.is_dir():
+        raise InputError(final, "is a folder", "the name of a file to write")
     folder = final.parent / PARTIAL / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        found = f"cannot be written into ({error.strerror})"
+        raise InputError(final.parent, found, f"a folder for {final.name}") from error
     return folder / final.name
+
+
+def named(error: OSError, temporary: str | Path, final: str | Path) -> OSError:
+    """Return an error of writing `temporary` as one that names `final` instead.
+
+    An error that names another file is returned as it is.
+    """
+    if error.errno is None and any(words in str(error) for words in _NO_ROOM):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final))
+    of_other = error.filename is not None and Path(error.filename) != Path(temporary)
+    if error.errno is None or of_other:
+        return error
+    return OSError(error.errno, error.strerror, str(final))
+
+
+# What astropy and numpy say, without a number, when a disk is full.
+_NO_ROOM = ("Not enough space on disk", " requested and ")
 
 
 def discard(temporary: str | Path) -> None:

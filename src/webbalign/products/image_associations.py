@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from webbalign.core.errors import InputError
-from webbalign.products.associations import read_association
+from webbalign.products.associations import member_name, read_association
 
 __all__ = ["ImageAssociation", "ImageMember", "load_image_association"]
 
@@ -106,9 +106,7 @@ def load_image_association(source: str | Path | Mapping[str, Any]) -> ImageAssoc
         raise InputError(path, "no members in the association", "a product with members")
     members, ignored = [], []
     for entry in entries:
-        name = str(entry.get("expname") or "") if isinstance(entry, Mapping) else ""
-        if not name:
-            raise InputError(path, "a member without expname", "the name of a file")
+        name = member_name(entry, path)
         role = str(entry.get("exptype") or "science").lower()
         if role == "science":
             members.append(_member(entry, folder / name))
