@@ -170,7 +170,7 @@ def test_the_error_is_that_of_both_and_is_stated(group_error):
 def test_a_wrong_pair_does_not_pull_what_stars_hold():
     sky = visits(places=(0.0, 30.0, 60.0), noise=1e-4)
     pairs = [image_pair(sky, i, j) for i, j in ((0, 1), (1, 2), (0, 2))]
-    pairs[1] = replace(pairs[1], shift=pairs[1].shift + [0.4, -0.2])
+    pairs[1] = replace(pairs[1], shift=np.add(pairs[1].shift, [0.4, -0.2]))
     solution = solve(sky, pairs, group_error=2e-4)
     assert solution.all_aligned
     assert solution.pair_used.tolist() == [True, False, True]
@@ -182,7 +182,7 @@ def test_of_two_pairs_that_contradict_each_other_none_is_believed():
     sky = visits(places=(0.0, 20.0, 40.0), noise=1e-4, empty=(2,))
     pairs = [image_pair(sky, 0, 2, 1e-3), image_pair(sky, 1, 2, 5e-4)]
     assert solve(sky, pairs).all_aligned
-    pairs[1] = replace(pairs[1], shift=pairs[1].shift + [0.4, 0.0])
+    pairs[1] = replace(pairs[1], shift=np.add(pairs[1].shift, [0.4, 0.0]))
     solution = solve(sky, pairs)
     assert [fit.status in UP for fit in solution.images] == [True, True, False]
     np.testing.assert_array_equal(solution.images[2].matrix, np.eye(2))

@@ -1,6 +1,8 @@
 """wcs adjust by cross-correlation, from files to files, in a band with few stars."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from astropy.wcs import WCS
 
 from webbalign.core.correlation import CorrelationStatus
 from webbalign.core.errors import InputError, OptionError
+from webbalign.core.image_pairs import ImagePair
 from webbalign.core.planes import TangentPlane
 from webbalign.pipelines import _stack_bands
 from webbalign.pipelines.apply_adjust import apply_wcs_adjust
@@ -141,9 +144,77 @@ def test_a_catalog_does_not_hold_what_is_correlated(field, tmp_path):
     assert not adjust.all_aligned
 
 
-def test_both_methods_at_once_are_refused_by_name(field, tmp_path):
-    with pytest.raises(OptionError, match="combined"):
-        get_wcs_adjust({"F770W": images(field)}, output_dir=tmp_path, method="combined")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"corr_searchrat": 1.0}, "corr_searchrat"), ({"corr_searchrad": -1.0}, "corr_searchrad")],
+)
+def test_options_of_the_correlation_that_cannot_be_followed_are_named(
+    field, tmp_path, options, words
+):
+    with pytest.raises(OptionError, match=words):
+        get(images(field), tmp_path, **options)
+
+
+def test_a_search_that_is_too_small_finds_nothing(field, tmp_path):
+    adjust = get(images(field, *VISITS[:2]), tmp_path, corr_searchrad=0.2, corr_rotation=False)
+    assert [entry.status for entry in adjust.entries] == ["REFERENCE", "UNCHANGED"]
+    assert adjust.run["bands"]["F770W"]["correlation"]["corr_searchrad"] == 0.2
+
+
+# Not twice ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stacked(monkeypatch):
+    """Count the stacks that are made; pairs are not what is looked at."""
+    made, stack = [], _stack_bands.stack_images
+
+    def count(name, *args, **details):
+        made.append(name)
+        return stack(name, *args, **details)
+
+    def nothing(first, second, *args, **details):
+        none = np.full(2, np.nan)
+        return ImagePair(
+            first.name, second.name, CorrelationStatus.NO_SIGNAL, none, none, 0.0,
+            np.full((2, 2), np.nan), np.inf, 0, 0.0,
+        )  # fmt: skip
+
+    monkeypatch.setattr(_stack_bands, "stack_images", count)
+    monkeypatch.setattr(_stack_bands, "measure_pair", nothing)
+    return made
+
+
+def test_a_finished_stack_is_not_made_again(field, stacked, tmp_path):
+    visits, folder = VISITS[:2], tmp_path / "out"
+    copies = [Path(shutil.copy(path, tmp_path)) for path in images(field, *visits)]
+    kept = folder / "get_wcs_adjust" / "stacks"
+
+    def remade(**options):
+        stacked.clear()
+        get(copies, folder, **options)
+        return sorted(stacked)
+
+    assert remade() == visits
+    whole = {path.name: path.read_bytes() for path in kept.iterdir()}
+    assert sorted(whole) == [f"F770W_{visit}_mirimage.npz" for visit in visits]
+    # the band is measured again, its stacks are not made again
+    assert remade(corr_rotation=False) == []
+    # what a changed image is in, and nothing else
+    with fits.open(copies[0], mode="update") as hdulist:
+        hdulist["SCI"].data[SIZE // 2, SIZE // 2] += 1
+    assert remade(corr_rotation=False) == [copies[0].name[:13]]
+    # what an interrupted run or a failing disk leaves
+    broken = kept / f"F770W_{visits[1]}_mirimage.npz"
+    broken.write_bytes(whole[broken.name][:-200])
+    assert remade() == [visits[1]]
+    assert broken.read_bytes() == whole[broken.name]
+    flipped = bytearray(whole[broken.name])
+    flipped[len(flipped) // 2] ^= 255
+    broken.write_bytes(flipped)
+    assert remade(corr_highpass=12.0) == [visits[1]]
+    assert remade(corr_highpass=12.0) == []
+    assert remade(corr_highpass=12.0, overwrite=True) == visits
 
 
 def test_stacks_can_be_written(field, tmp_path):

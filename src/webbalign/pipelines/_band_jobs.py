@@ -7,17 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from webbalign.core.correlation import Correlating
 from webbalign.core.errors import InputError, OptionError
+from webbalign.core.options import declared
 from webbalign.execution import Progress
 from webbalign.pipelines._band_parameters import tweakreg_options
+from webbalign.pipelines._combined_bands import measure_combined
 from webbalign.pipelines._stack_bands import measure_correlation
 from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, method_for
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.sphere import sky_boundary
+from webbalign.products.stacks import Stacking
 from webbalign.products.visit_frames import MeasuredBand
 
-__all__ = ["METHODS", "Measure", "band_images", "band_job", "method_named"]
+__all__ = ["METHODS", "Measure", "band_images", "band_job", "method_named", "mixed"]
 
 Measure = Callable[[BandJob, Map, Progress], MeasuredBand]
 
@@ -25,7 +29,10 @@ Measure = Callable[[BandJob, Map, Progress], MeasuredBand]
 METHODS: dict[str, Measure] = {
     "tweakreg": measure_stars,
     "cross_corr": measure_correlation,
+    "combined": measure_combined,
 }
+# Those by which several bands can be measured as one
+_BY_IMAGES = ("cross_corr", "combined")
 
 
 def band_images(directory: str | Path, band: str) -> list[Path]:
@@ -68,8 +75,11 @@ def band_job(
     parameters: Mapping[str, Any],
     work: Path,
     map: Map,
+    correlation: Mapping[str, Any] | None = None,
 ) -> BandJob:
     """Sort out what a band is to be measured by.
+
+    `correlation` are options of :class:`Correlating` and :class:`Stacking`.
 
     Raises
     ------
@@ -92,6 +102,7 @@ def band_job(
         raise InputError(None, f"{band}: images of {', '.join(instruments)}", "one instrument")
     instrument = instruments[0]
     catalog = options.alignment_catalog or ""
+    correlating, stacking = _correlation(correlation or {}, options.reproject_func)
     job = BandJob(
         band=band,
         method=method_for(method, instrument),
@@ -104,10 +115,53 @@ def band_job(
             parameters, target=options.target, band=band, instrument=instrument, catalog=catalog
         ),
         folder=work,
-        reproject_func=options.reproject_func,
+        correlating=correlating,
+        stacking=stacking,
     )
     _ = job.keys  # an image that does not tell its visit is refused before any work
     return job
+
+
+def _correlation(given: Mapping[str, Any], reproject_func: str) -> tuple[Correlating, Stacking]:
+    """Make the options of the correlation and of the stacks; refuse what is neither's."""
+    known = {option.name for kind in (Correlating, Stacking) for option in declared(kind)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        expected = ", ".join(sorted(known - {"reproject_func"}))
+        raise OptionError(f"no option {unknown[0]!r}; options of the correlation are {expected}")
+    values = {"reproject_func": reproject_func} | dict(given)
+    return Correlating.from_mapping(given), Stacking.from_mapping(values)
+
+
+def mixed(jobs: Sequence[BandJob]) -> list[BandJob]:
+    """Join the bands that are measured by their images, those of one method, into one job.
+
+    Raises
+    ------
+    InputError
+        If two images have one name.
+    """
+    found = [job for job in jobs if job.method not in _BY_IMAGES]
+    for method in _BY_IMAGES:
+        parts = tuple(job for job in jobs if job.method == method)
+        if len(parts) < 2:
+            found += parts
+            continue
+        names = [path.name for part in parts for path in part.paths]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(twice[0], "in two bands that are mixed", "images of different names")
+        found.append(
+            replace(
+                parts[0],
+                band="+".join(part.band for part in parts),
+                paths=tuple(path for part in parts for path in part.paths),
+                infos=tuple(info for part in parts for info in part.infos),
+                corners=tuple(corners for part in parts for corners in part.corners),
+                parts=parts,
+            )
+        )
+    return found
 
 
 def _info_and_corners(path: Path) -> tuple[ImageInfo, list[list[float]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ __all__ = ["file_digest", "fingerprint", "measured_once"]
 log = logging.getLogger(__name__)
 
 # Raised when a result of an older version cannot stand for one of this version
-_VERSION = 1
+_VERSION = 2
 
 
 def file_digest(path: Path) -> str:
@@ -30,16 +31,26 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def fingerprint(job: BandJob, map: Map) -> str:
-    """Hash of all that the result of a band depends on: images, catalogs, parameters."""
-    parts: list[Any] = [
-        _VERSION, job.band, job.method, job.by_visit, job.by_module, describe(job.options),
-        job.reproject_func, describe_function(job.catalog_function, job.catalog_kwargs),
-    ]  # fmt: skip
-    catalog = Path(job.options.abs_refcat or "").expanduser()
-    if catalog.is_file():
-        parts.append(file_digest(catalog))
-    digests = map(file_digest, job.paths)
+def fingerprint(job: BandJob, digests: Sequence[str]) -> str:
+    """Hash of all that the result of a band depends on: images, catalogs, parameters.
+
+    Parameters
+    ----------
+    job : BandJob
+    digests : sequence of str
+        Hash of the file of each image.
+    """
+    parts: list[Any] = [_VERSION, job.band, job.method]
+    for part in job.parts or (job,):
+        parts += [
+            part.by_visit, part.by_module, describe(part.options),
+            describe_function(part.catalog_function, part.catalog_kwargs),
+        ]  # fmt: skip
+        catalog = Path(part.options.abs_refcat or "").expanduser()
+        if catalog.is_file():
+            parts.append(file_digest(catalog))
+    if job.method != "tweakreg":
+        parts += [describe(job.correlating), describe(job.stacking)]
     parts += [f"{path.name} {digest}" for path, digest in zip(job.paths, digests, strict=True)]
     return hashlib.blake2b("\n".join(str(part) for part in parts).encode()).hexdigest()[:32]
 
@@ -58,12 +69,13 @@ def measured_once(
     holds the fingerprint: what an interrupted run leaves is never taken for a result.
     """
     path = job.folder / f"{job.band}_{job.method}.toml"
-    mark = fingerprint(job, map)
+    digests = tuple(map(file_digest, job.paths))
+    mark = fingerprint(job, digests)
     kept = None if overwrite else _kept(path, mark)
     if kept is not None:
         log.info("%s: measured already, %s", job.band, path)
         return kept
-    measured = measure(job, map, progress)
+    measured = measure(replace(job, digests=digests, overwrite=overwrite), map, progress)
     run = {"band": job.band, "catalog": measured.catalog, "fingerprint": mark}
     write_wcs_adjust(WcsAdjust(measured.entries, run), path)
     # what is read back next time is what is used this time

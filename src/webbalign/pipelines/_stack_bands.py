@@ -11,14 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from webbalign.core.astrometry import ImageStatus
-from webbalign.core.correlation import Correlating, CorrelationStatus
+from webbalign.core.correlation import Correlating
 from webbalign.core.errors import InputError
 from webbalign.core.image_pairs import (
     GridImage,
-    GroupFit,
     ImagePair,
-    PairSolution,
     measure_pair,
     overlapping_pairs,
     solve_pairs,
@@ -27,11 +24,12 @@ from webbalign.core.network import GroupFrame
 from webbalign.core.pair_triangles import contradicted
 from webbalign.core.planes import TangentPlane, sky_to_vectors
 from webbalign.execution import Progress
+from webbalign.pipelines._pair_entries import failed_entry, pair_entry
 from webbalign.pipelines._star_bands import BandJob, Map
-from webbalign.products.corrector import Correction, image_plane
+from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.kept_stacks import keep_stack, kept_stack, stack_mark
 from webbalign.products.names import root
-from webbalign.products.reference_catalogs import AbsoluteCatalog
 from webbalign.products.stack_files import write_pairs, write_stack
 from webbalign.products.stacks import (
     Box,
@@ -43,27 +41,43 @@ from webbalign.products.stacks import (
 )
 from webbalign.products.visit_frames import MeasuredBand
 from webbalign.products.visits import AdjustKey, visit_of
-from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
 
-__all__ = ["measure_correlation", "stack_dithers"]
+__all__ = ["STACK_FOLDER", "CorrelatedVisits", "correlated", "measure_correlation", "stack_dithers"]
 
 log = logging.getLogger(__name__)
 
+# Of the stacks that are kept, in the folder of the bands' results
+STACK_FOLDER = "stacks"
 # Px of a stack beyond the largest shift, for the kernels of filters and interpolation
 _MARGIN = 4
 
 
 @dataclass(frozen=True, eq=False)
 class _StackTask:
-    """The dithers of a visit in one detector, and where they go."""
+    """The dithers of a visit in one detector, where they go, and where the stack is kept."""
 
     name: str
     paths: tuple[Path, ...]
     grid: StackGrid
     options: Stacking
     box: Box | None = None
+    band: str = ""
+    place: Path | None = None
+    mark: str = ""
+    overwrite: bool = False
 
     def run(self) -> GridImage:
+        if self.place is None:
+            return self.made()
+        kept = None if self.overwrite else kept_stack(self.mark, self.place)
+        if kept is not None:
+            log.info("%s: stacked already, %s", self.name, self.place)
+            return kept
+        stack = self.made()
+        keep_stack(stack, self.mark, self.place)
+        return stack
+
+    def made(self) -> GridImage:
         return stack_images(self.name, self.paths, self.grid, self.options, box=self.box)
 
 
@@ -79,6 +93,40 @@ class _PairTask:
 
     def run(self) -> ImagePair:
         return measure_pair(self.first, self.second, self.pixel_scale, self.options, band=self.band)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrelatedVisits:
+    """What the correlation of the stacks of visits gave.
+
+    Attributes
+    ----------
+    grid : StackGrid
+    keys : dict
+        The visits by their names.
+    infos : dict
+        Images of each.
+    bands : dict
+        Bands of each.
+    pairs : tuple of ImagePair
+    wrong : tuple of ImagePair
+        Of these, those that others contradict.
+    frames : tuple of GroupFrame
+        One for each visit with a good pixel, in the order of their names.
+    """
+
+    grid: StackGrid
+    keys: dict[str, AdjustKey]
+    infos: dict[str, list[ImageInfo]]
+    bands: dict[str, tuple[str, ...]]
+    pairs: tuple[ImagePair, ...]
+    wrong: tuple[ImagePair, ...]
+    frames: tuple[GroupFrame, ...]
+
+    @property
+    def right(self) -> list[ImagePair]:
+        """The pairs that no others contradict."""
+        return [pair for pair in self.pairs if pair not in self.wrong]
 
 
 def measure_correlation(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
@@ -97,47 +145,75 @@ def measure_correlation(job: BandJob, map: Map, progress: Progress) -> MeasuredB
     InputError
         If an image cannot be used.
     """
+    seen = correlated(job, map, progress)
+    solution = solve_pairs(
+        seen.frames,
+        seen.right,
+        seen.grid.plane,
+        group_error=job.correlating.corr_floor * seen.grid.pixel_scale,
+    )
+    write_pairs(solution, seen.wrong, job.folder / f"{job.band}_cross_corr_pairs.ecsv")
+    fits = {fit.name: fit for fit in solution.groups}
+    planes = {frame.name: frame.plane for frame in seen.frames}
+    entries = []
+    for name in sorted(seen.keys):
+        about = seen.keys[name], len(seen.infos[name]), seen.bands[name]
+        if name in fits:
+            entries.append(pair_entry(job, *about, solution, seen.wrong, fits[name], planes[name]))
+        else:
+            entries.append(failed_entry(job, *about))
+    return MeasuredBand(job.band, tuple(entries))
+
+
+def correlated(job: BandJob, map: Map, progress: Progress) -> CorrelatedVisits:
+    """Stack the dithers of all visits, and correlate all overlapping pairs of different visits.
+
+    Of several bands that are measured as one, stacks of different bands are paired as well.
+
+    Raises
+    ------
+    InputError
+        If an image cannot be used.
+    """
     infos = [read_info(path) for path in job.paths]
-    options, stacking = Correlating(), Stacking(reproject_func=job.reproject_func)
-    grid = stack_grid(infos, stacking)
-    groups: dict[str, list[ImageInfo]] = {}
-    keys: dict[str, AdjustKey] = {}
-    for key, info in zip(job.keys, infos, strict=True):
-        visit = AdjustKey(key.visit, "", key.module)
-        keys[str(visit)] = visit
-        groups.setdefault(str(visit), []).append(info)
-    tasks = _stack_tasks(job, infos, grid, stacking, options)
-    stacks = _run(tasks, map, progress, f"{job.band}: stack dithers") if len(groups) > 1 else []
-    good = [stack for stack in stacks if np.isfinite(stack.data).any()]
+    grid = stack_grid(infos, job.stacking)
+    keys = {str(key): key for key in job.visits}
+    groups: dict[str, list[ImageInfo]] = {name: [] for name in keys}
+    bands: dict[str, set[str]] = {name: set() for name in keys}
+    for key, info, band in zip(job.visits, infos, job.bands, strict=True):
+        groups[str(key)].append(info)
+        bands[str(key)].add(band)
+    tasks = _stack_tasks(job, infos, grid) if len(groups) > 1 else []
+    stacks = _run(tasks, map, progress, f"{job.band}: stack dithers") if tasks else []
+    good = [k for k, stack in enumerate(stacks) if np.isfinite(stack.data).any()]
+    empty = {stack.name for stack in stacks} - {stacks[k].name for k in good}
+    chosen = [
+        (good[i], good[j])
+        for i, j in overlapping_pairs([stacks[k] for k in good])
+        if stacks[good[i]].name != stacks[good[j]].name
+    ]
     pairs = _run(
         [
-            _PairTask(good[i], good[j], grid.pixel_scale, options, job.band)
-            for i, j in overlapping_pairs(good)
-            if good[i].name != good[j].name
+            _PairTask(
+                stacks[i], stacks[j], grid.pixel_scale, job.correlating,
+                _joined(tasks[i].band, tasks[j].band),
+            )
+            for i, j in chosen
         ],
         map,
         progress,
         f"{job.band}: correlate",
-    )
+    )  # fmt: skip
     wrong = [pair for pair, bad in zip(pairs, contradicted(pairs), strict=True) if bad]
-    empty = {stack.name for stack in stacks} - {stack.name for stack in good}
     frames = [_frame(name, groups[name]) for name in sorted(groups) if name not in empty]
-    solution = solve_pairs(
-        frames,
-        [pair for pair in pairs if pair not in wrong],
-        grid.plane,
-        group_error=options.corr_floor * grid.pixel_scale,
-    )
-    write_pairs(solution, wrong, job.folder / f"{job.band}_cross_corr_pairs.ecsv")
-    fits = {fit.name: fit for fit in solution.groups}
-    planes = {frame.name: frame.plane for frame in frames}
-    entries = [
-        _entry(job, keys[name], len(groups[name]), solution, wrong, fits[name], planes[name])
-        if name in fits
-        else _failed(job, keys[name], len(groups[name]))
-        for name in sorted(groups)
-    ]
-    return MeasuredBand(job.band, tuple(entries))
+    return CorrelatedVisits(
+        grid, keys, groups, {name: tuple(sorted(found)) for name, found in bands.items()},
+        tuple(pairs), tuple(wrong), tuple(frames),
+    )  # fmt: skip
+
+
+def _joined(first: str, second: str) -> str:
+    return first if first == second else f"{first}-{second}"
 
 
 def _run(
@@ -156,32 +232,33 @@ def _call(task: _StackTask | _PairTask) -> GridImage | ImagePair:
     return task.run()
 
 
-def _stack_tasks(
-    job: BandJob,
-    infos: Sequence[ImageInfo],
-    grid: StackGrid,
-    stacking: Stacking,
-    options: Correlating,
-) -> list[_StackTask]:
-    """Return a task for each detector of each visit that overlaps others."""
-    members: dict[tuple[str, str], list[int]] = {}
-    for k, (key, info) in enumerate(zip(job.keys, infos, strict=True)):
-        name = str(AdjustKey(key.visit, "", key.module))
-        members.setdefault((name, visit_of(info).detector), []).append(k)
+def _stack_tasks(job: BandJob, infos: Sequence[ImageInfo], grid: StackGrid) -> list[_StackTask]:
+    """Return a task for each band and detector of each visit that overlaps other visits."""
+    members: dict[tuple[str, str, str], list[int]] = {}
+    for k, (key, info, band) in enumerate(zip(job.visits, infos, job.bands, strict=True)):
+        members.setdefault((str(key), band, visit_of(info).detector), []).append(k)
     labels = {" ".join(label): label for label in sorted(members)}
-    margin = math.ceil(options.corr_searchrad / grid.pixel_scale) + _MARGIN
+    margin = math.ceil(job.correlating.corr_searchrad / grid.pixel_scale) + _MARGIN
     boxes = boxes_of_overlap(
         grid,
         {text: [infos[k] for k in members[label]] for text, label in labels.items()},
         margin,
     )
-    return [
-        _StackTask(
-            label[0], tuple(job.paths[k] for k in members[label]), grid, stacking, boxes[text]
+    tasks = []
+    for text, (name, band, detector) in labels.items():
+        rows, box = members[name, band, detector], boxes[text]
+        if not box:
+            continue
+        place, mark = None, ""
+        if job.digests:
+            digests = [job.digests[k] for k in rows]
+            place = job.folder / STACK_FOLDER / f"{band}_{name}_{detector}.npz"
+            mark = stack_mark(name, digests, grid, job.stacking, box)
+        paths = tuple(job.paths[k] for k in rows)
+        tasks.append(
+            _StackTask(name, paths, grid, job.stacking, box, band, place, mark, job.overwrite)
         )
-        for text, label in labels.items()
-        if boxes[text]
-    ]
+    return tasks
 
 
 def _frame(name: str, infos: Iterable[ImageInfo]) -> GroupFrame:
@@ -195,81 +272,6 @@ def _frame(name: str, infos: Iterable[ImageInfo]) -> GroupFrame:
     return GroupFrame(name, plane, "rshift", np.zeros(2), float(np.hypot(*xy.T).max()))
 
 
-# Entries ------------------------------------------------------------------------------------------
-
-
-def _failed(job: BandJob, key: AdjustKey, n_images: int) -> VisitCorrection:
-    reason = "no good pixel where it overlaps other visits"
-    return VisitCorrection(
-        key, Correction.none(), status=AdjustStatus.FAILED, reason=reason, n_images=n_images,
-        bands=(job.band,), methods=(job.method,),
-    )  # fmt: skip
-
-
-def _entry(
-    job: BandJob,
-    key: AdjustKey,
-    n_images: int,
-    solution: PairSolution,
-    wrong: Sequence[ImagePair],
-    fit: GroupFit,
-    plane: TangentPlane,
-) -> VisitCorrection:
-    ra, dec = plane.centre.tolist()
-    own = [k for k, pair in enumerate(solution.pairs) if fit.name in (pair.first, pair.second)]
-    used = [k for k in own if solution.used[k]]
-    squares = np.sum(np.square(solution.closure[used]), axis=-1)
-    return VisitCorrection(
-        key=key,
-        correction=Correction(fit.correction.matrix, fit.correction.shift),
-        reference=(ra, dec),
-        cov=fit.correction.cov,
-        status=_status(job, fit),
-        reason=_reason(fit, solution, own, wrong),
-        n_images=n_images,
-        n_used=len(used),
-        rms=float(np.sqrt(squares.mean())) if used else np.nan,
-        chi2_reduced=solution.chi2_reduced if used else np.nan,
-        bands=(job.band,),
-        methods=(job.method,),
-    )
-
-
-def _status(job: BandJob, fit: GroupFit) -> AdjustStatus:
-    # no catalog holds images that are compared with one another only
-    if AbsoluteCatalog.from_mapping(vars(job.options)).name and fit.status in (
-        ImageStatus.ALIGNED,
-        ImageStatus.REFERENCE,
-    ):
-        return AdjustStatus.RELATIVE_ONLY
-    return AdjustStatus(str(fit.status))
-
-
-def _reason(
-    fit: GroupFit, solution: PairSolution, own: Sequence[int], wrong: Sequence[ImagePair]
-) -> str:
-    """Tell why a visit is not connected, or which of its pairs are wrong."""
-    rejected = [pair for pair in wrong if fit.name in (pair.first, pair.second)]
-    if fit.status is ImageStatus.UNCHANGED and not own and not rejected:
-        return f"it overlaps no other visit; {fit.reason}"
-    said = [fit.reason] if fit.reason else []
-    said += [f"without the pair with {_other(p, fit)}, which others contradict" for p in rejected]
-    for k in own:
-        pair = solution.pairs[k]
-        ok = pair.status is CorrelationStatus.OK
-        if fit.status is ImageStatus.UNCHANGED:
-            text = "contradicts others" if ok else str(pair.status)
-            said.append(f"with {_other(pair, fit)}: {text}")
-        elif ok and not solution.used[k] and np.isfinite(solution.closure[k]).all():
-            apart = 1e3 * float(np.hypot(*solution.closure[k]))
-            said.append(f"without the pair with {_other(pair, fit)}, {apart:.1f} mas off")
-    return "; ".join(said)
-
-
-def _other(pair: ImagePair, fit: GroupFit) -> str:
-    return pair.second if pair.first == fit.name else pair.first
-
-
 # Stacks to look at --------------------------------------------------------------------------------
 
 
@@ -277,8 +279,8 @@ def stack_dithers(
     dithers: Sequence[str],
     images: Sequence[str | Path],
     output_dir: str | Path,
+    options: Stacking | None = None,
     *,
-    reproject_func: str = "interp",
     map: Map = map,
 ) -> list[bool]:
     """Stack dithers on the grid of all images and write ``{dither}_stacked.fits`` for each.
@@ -291,7 +293,7 @@ def stack_dithers(
     images : sequence of str or Path
         All of the band.
     output_dir : str or Path
-    reproject_func : str
+    options : Stacking, optional
     map : callable
 
     Returns
@@ -312,7 +314,7 @@ def stack_dithers(
     for dither, found in chosen.items():
         if not found:
             raise InputError(dither, "no image of that name", "jw<visit> or jw<visit>_<detector>")
-    options = Stacking(reproject_func=reproject_func)
+    options = options or Stacking()
     grid = stack_grid([read_info(path) for path in paths], options)
     done = []
     tasks = [_StackTask(dither, chosen[dither], grid, options) for dither in dithers]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from webbalign.core.astrometry import ImageStatus
+from webbalign.core.correlation import Correlating
 from webbalign.core.planes import TangentPlane
 from webbalign.core.sources import SourceFinding
 from webbalign.execution import Progress
@@ -20,29 +21,31 @@ from webbalign.products.corrector import Correction
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.reference_catalogs import AbsoluteCatalog, check_reference
 from webbalign.products.solutions import Solution, SolvedImage, write_solution
+from webbalign.products.stacks import Stacking
 from webbalign.products.visit_frames import MeasuredBand
 from webbalign.products.visit_means import between_planes, joint_rms
 from webbalign.products.visits import AdjustKey, measured_key
 from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
-from webbalign.steps._find_in_image import FindTask, find_in_image
+from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps.solving import solve_starlists
 from webbalign.steps.tweakreg_options import TweakReg
 
-__all__ = ["BandJob", "Map", "measure_stars"]
+__all__ = ["BandJob", "Map", "found_stars", "measure_stars", "star_entry", "tied_catalog"]
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class BandJob:
-    """One band that is to be measured.
+    """One band that is to be measured, or several bands as one.
 
     Attributes
     ----------
     band : str
+        Several are joined by ``+``.
     method : str
     paths : tuple of Path
-        Its images, in the order of their names.
+        Its images, in the order of their names (band by band).
     infos : tuple of ImageInfo
         What their headers say (without the WCS).
     corners : tuple of list
@@ -55,9 +58,16 @@ class BandJob:
         For this band.
     folder : Path
         For what is worth keeping.
-    reproject_func : str
+    correlating : Correlating
+    stacking : Stacking
     catalog_function : callable or None
     catalog_kwargs : mapping
+    parts : tuple of BandJob
+        The bands that are measured as one; empty for one band.
+    digests : tuple of str
+        Hash of each image's file; empty: stacks are not kept.
+    overwrite : bool
+        Whether stacks are made anew, though they are kept.
     """
 
     band: str
@@ -69,13 +79,29 @@ class BandJob:
     by_module: bool
     options: TweakReg
     folder: Path
-    reproject_func: str = "interp"
+    correlating: Correlating = field(default_factory=Correlating)
+    stacking: Stacking = field(default_factory=Stacking)
     catalog_function: Callable[..., Any] | None = None
     catalog_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[BandJob, ...] = ()
+    digests: tuple[str, ...] = ()
+    overwrite: bool = False
+
+    @property
+    def bands(self) -> list[str]:
+        """The band of each image."""
+        return [part.band for part in self.parts or (self,) for _ in part.paths]
+
+    @property
+    def visits(self) -> list[AdjustKey]:
+        """Visit (and module, where they are apart) of each image."""
+        return [AdjustKey(key.visit, "", key.module) for key in self.keys]
 
     @property
     def keys(self) -> list[AdjustKey]:
         """What each image is a measurement of."""
+        if self.parts:
+            return [key for part in self.parts for key in part.keys]
         return [
             measured_key(info, by_visit=self.by_visit, by_module=self.by_module)
             for info in self.infos
@@ -96,9 +122,34 @@ def measure_stars(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
     InputError
         If an image or a catalog cannot be used.
     """
+    keys = job.keys
+    found = found_stars(job, keys, map, progress)
+    solution = solve_starlists(found, job.options)
+    write_solution(solution, job.folder / f"{job.band}_tweakreg_solution.ecsv")
+    entries = _entries(job, keys, solution)
+    return MeasuredBand(job.band, entries, tied_catalog(job, solution))
+
+
+def found_stars(
+    job: BandJob, keys: Sequence[AdjustKey], map: Map, progress: Progress
+) -> list[FoundStars]:
+    """Find the stars of the images of one band, or make their catalogs.
+
+    Parameters
+    ----------
+    job : BandJob
+    keys : sequence of AdjustKey
+        The groups of the images.
+    map : callable
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        If an image or a catalog cannot be used.
+    """
     given = vars(job.options)
     check_reference(AbsoluteCatalog.from_mapping(given))
-    keys = job.keys
     catalogs: list[Path | None] = [None] * len(keys)
     if job.catalog_function is not None:
         catalogs = [
@@ -116,12 +167,10 @@ def measure_stars(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
         found.append(stars)
         progress.advance()
     progress.done()
-    solution = solve_starlists(found, job.options)
-    write_solution(solution, job.folder / f"{job.band}_tweakreg_solution.ecsv")
-    return MeasuredBand(job.band, _entries(job, keys, solution), _catalog(job, solution))
+    return found
 
 
-def _catalog(job: BandJob, solution: Solution) -> str:
+def tied_catalog(job: BandJob, solution: Solution) -> str:
     """Name the catalog if the band is tied to it."""
     name = AbsoluteCatalog.from_mapping(vars(job.options)).name
     tied = any(row.status is ImageStatus.ALIGNED for row in solution.images)
@@ -134,10 +183,10 @@ def _entries(
     groups: dict[AdjustKey, list[SolvedImage]] = {}
     for key, row in zip(keys, solution.images, strict=True):
         groups.setdefault(key, []).append(row)
-    return tuple(_entry(job, key, groups[key]) for key in sorted(groups, key=str))
+    return tuple(star_entry(job, key, groups[key]) for key in sorted(groups, key=str))
 
 
-def _entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> VisitCorrection:
+def star_entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> VisitCorrection:
     """Join the images of a group, which share one correction of the sky."""
     rows = sorted(rows, key=lambda row: row.filename)
     usable = [row for row in rows if row.is_applied]

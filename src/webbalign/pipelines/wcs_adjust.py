@@ -9,193 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from webbalign.core.errors import InputError, OptionError
-from webbalign.execution import NullProgress, Progress, executor
+from webbalign.core.options import declared
+from webbalign.execution import NullProgress, executor
 from webbalign.pipelines._band_jobs import METHODS, band_images, band_job, method_named
 from webbalign.pipelines._band_results import measured_once
 from webbalign.pipelines._catalog_functions import catalog_function
+from webbalign.pipelines._get_adjust import get_wcs_adjust, words
 from webbalign.pipelines._stack_bands import stack_dithers
-from webbalign.pipelines._star_bands import BandJob, Map
-from webbalign.pipelines.wcs_adjust_options import (
-    WcsAdjustOptions,
-    catalog_place,
-    parse_method,
-)
-from webbalign.products.atomic import sweep
+from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, catalog_place, parse_method
+from webbalign.products.stacks import Stacking
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
-from webbalign.products.visits import AdjustKey
-from webbalign.products.wcs_adjust_file import (
-    AdjustStatus,
-    VisitCorrection,
-    WcsAdjust,
-    adjust_file_name,
-    write_wcs_adjust,
-)
+from webbalign.products.wcs_adjust_file import AdjustStatus, WcsAdjust
 
 __all__ = ["GetWCSAdjustStep", "band_images", "get_wcs_adjust"]
 
 log = logging.getLogger(__name__)
-
-WORK_FOLDER = "get_wcs_adjust"
-
-
-def get_wcs_adjust(
-    images: Mapping[str, Sequence[str | Path]],
-    *,
-    target: str = "target",
-    output_dir: str | Path = ".",
-    method: str | Mapping[str, str] = "tweakreg",
-    alignment_catalog: str | Path | None = None,
-    group_dithers: Sequence[str] | str | None = None,
-    degroup_nircam_modules: bool = False,
-    tweakreg_parameters: Mapping[str, Any] | None = None,
-    reproject_func: str = "interp",
-    custom_catalog_function: Callable[..., Any] | str | None = None,
-    custom_catalog_function_kwargs: Mapping[str, Any] | None = None,
-    consistency: float = 20.0,
-    overwrite: bool = False,
-    map: Map = map,
-    progress: Progress | None = None,
-) -> WcsAdjust:
-    """Measure the corrections of a target and write ``{target}_wcs_adjust.toml``.
-
-    Parameters
-    ----------
-    images : mapping
-        By band, its ``_cal`` files.
-    target : str
-    output_dir : str or Path
-        For the table. What each band gave lies in its folder ``get_wcs_adjust``; a band is not
-        measured again unless its images, catalogs or parameters have changed.
-    method : str or mapping
-        ``tweakreg`` or ``cross_corr``, or one by instrument.
-    alignment_catalog : str or Path, optional
-        A file, or the name of a service's catalog. None: one visit is the reference.
-    group_dithers : sequence of str, optional
-        Instruments of which all dithers of a visit are measured as one.
-    degroup_nircam_modules : bool
-    tweakreg_parameters : mapping, optional
-        Options of tweakreg, nested as PJPipe's (see `_band_parameters.tweakreg_options`).
-    reproject_func : str
-    custom_catalog_function : callable or str, optional
-        Makes the catalog of stars of an image; see `_catalog_functions.make_catalog`.
-    custom_catalog_function_kwargs : mapping, optional
-    consistency : float
-        Bands of a visit that differ by less (mas) are not called inconsistent.
-    overwrite : bool
-        Measure all bands again.
-    map : callable
-        ``map(function, items)``: lazily or in parallel, results in order.
-    progress : Progress, optional
-
-    Returns
-    -------
-    WcsAdjust
-        The order of bands and files has no influence on it.
-
-    Raises
-    ------
-    OptionError
-        If an option cannot be followed.
-    InputError
-        If an image or a catalog cannot be used.
-    """
-    options = WcsAdjustOptions(
-        target=target,
-        bands=tuple(images),
-        alignment_catalog=_text(alignment_catalog),
-        group_dithers=_words(group_dithers),
-        degroup_nircam_modules=degroup_nircam_modules,
-        reproject_func=reproject_func,
-        consistency=consistency,
-    )
-    parse_method(method)
-    if not images:
-        raise InputError(None, "no bands given", "images by band")
-    folder = Path(output_dir).expanduser()
-    work = folder / WORK_FOLDER
-    work.mkdir(parents=True, exist_ok=True)
-    for place in (folder, work):
-        sweep(place)
-    made = catalog_function(custom_catalog_function)
-    jobs = []
-    for band in sorted(images):
-        job = band_job(band, images[band], options, method, tweakreg_parameters or {}, work, map)
-        jobs.append(
-            replace(job, catalog_function=made, catalog_kwargs=custom_catalog_function_kwargs or {})
-        )
-    measures = [method_named(job.method) for job in jobs]  # refused before any work
-    bands = [
-        measured_once(job, measure, map, progress or NullProgress(), overwrite=overwrite)
-        for job, measure in zip(jobs, measures, strict=True)
-    ]
-    adjust = WcsAdjust(
-        combined_visits(bands, tolerance=options.consistency * 1e-3), _run(options, jobs, bands)
-    )
-    _report(adjust.entries)
-    path = write_wcs_adjust(adjust, folder / adjust_file_name(target))
-    log.info("saved %s", path)
-    return adjust
-
-
-def _words(value: Sequence[str] | str | None) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value or ())
-
-
-def _text(value: str | Path | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _run(
-    options: WcsAdjustOptions, jobs: Sequence[BandJob], bands: Sequence[MeasuredBand]
-) -> dict[str, Any]:
-    from webbalign import __version__
-
-    return {
-        "webbalign": __version__,
-        "target": options.target,
-        "group_dithers": sorted(options.group_dithers),
-        "degroup_nircam_modules": options.degroup_nircam_modules,
-        "consistency_mas": options.consistency,
-        "bands": {
-            job.band: {
-                "method": job.method,
-                "instrument": job.infos[0].instrument.lower(),
-                "n_images": len(job.paths),
-                "catalog": band.catalog,
-                "tweakreg_parameters": {
-                    name: list(value) if isinstance(value, tuple) else value
-                    for name, value in vars(job.options).items()
-                },
-            }
-            for job, band in zip(jobs, bands, strict=True)
-        },
-        "footprints": _footprints(jobs),
-    }
-
-
-def _footprints(jobs: Sequence[BandJob]) -> dict[str, list[list[list[float]]]]:
-    """Return the corners on the sky of the images of each visit, as they came."""
-    found: dict[str, list[list[list[float]]]] = {}
-    for job in jobs:
-        for key, corners in zip(job.keys, job.corners, strict=True):
-            found.setdefault(str(AdjustKey(key.visit, "", key.module)), []).append(corners)
-    return dict(sorted(found.items()))
-
-
-def _report(entries: Sequence[VisitCorrection]) -> None:
-    for entry in entries:
-        if not entry.key.exposure or entry.reason:
-            say = log.info if entry.is_aligned else log.warning
-            reason = f" ({entry.reason})" if entry.reason else ""
-            say("%s: %s%s", entry.key, entry.status, reason)
-    frames = {entry.frame for entry in entries if entry.is_applied}
-    if len(frames) > 1:
-        log.warning(
-            "%d frames that nothing connects, held by %s: give an alignment catalog, or bands that "
-            "share visits",
-            len(frames),
-            ", ".join(sorted(frames)),
-        )
 
 
 class GetWCSAdjustStep:
@@ -216,7 +44,7 @@ class GetWCSAdjustStep:
     bands : sequence of str
         Bands in which the corrections are measured.
     method : str or mapping
-        ``tweakreg``, ``cross_corr``, or one by instrument.
+        ``tweakreg``, ``cross_corr``, ``combined``, or one by instrument.
     alignment_catalogs : mapping, optional
         By target, its alignment catalog.
     group_dithers : sequence of str, optional
@@ -228,6 +56,8 @@ class GetWCSAdjustStep:
     overwrite : bool
     custom_catalog_function : callable or str, optional
     custom_catalog_function_kwargs : mapping, optional
+    **options
+        More of :func:`get_wcs_adjust`: ``mix_bands``, ``consistency``, options of the correlation.
 
     Attributes
     ----------
@@ -252,6 +82,7 @@ class GetWCSAdjustStep:
         overwrite: bool = False,
         custom_catalog_function: Callable[..., Any] | str | None = None,
         custom_catalog_function_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         if not bands:
             raise OptionError("option 'bands' is empty; expected bands to measure")
@@ -271,7 +102,7 @@ class GetWCSAdjustStep:
             "reproject_func": reproject_func,
             "custom_catalog_function": custom_catalog_function,
             "custom_catalog_function_kwargs": custom_catalog_function_kwargs,
-        }
+        } | options
 
     def do_step(self) -> bool:
         """Measure all bands and write the table; True: everything is aligned."""
@@ -294,6 +125,10 @@ class GetWCSAdjustStep:
     def run_cross_corr(self, band_full: str, out_dir: str | Path) -> bool:
         """Measure one band by correlation, and write its table into a folder."""
         return self._run_band(band_full, out_dir, "cross_corr")
+
+    def run_combined(self, band_full: str, out_dir: str | Path) -> bool:
+        """Measure one band by stars and images at once, and write its table into a folder."""
+        return self._run_band(band_full, out_dir, "combined")
 
     def get_visit_transforms(self, in_dir: str | Path) -> dict[str, dict[str, Any]]:
         """Combine the results of bands that lie in a folder.
@@ -340,9 +175,9 @@ class GetWCSAdjustStep:
         """
         folder = Path(in_dir)
         images = band_images(folder.parent, folder.name)
-        function = self._settings["reproject_func"]
+        stacking = Stacking.from_mapping(self._settings)
         with executor("serial" if procs == 1 else "processes", procs) as pool:
-            return stack_dithers(dithers, images, out_dir, reproject_func=function, map=pool.map)
+            return stack_dithers(dithers, images, out_dir, stacking, map=pool.map)
 
     def parallel_make_stacked_image(
         self, dither: str, in_dir: str | Path, out_dir: str | Path
@@ -372,13 +207,18 @@ class GetWCSAdjustStep:
         made = catalog_function(settings.pop("custom_catalog_function"))
         kwargs = settings.pop("custom_catalog_function_kwargs") or {}
         parameters = settings.pop("tweakreg_parameters") or {}
-        settings.pop("method")
-        groups = _words(settings.pop("group_dithers"))
-        options = WcsAdjustOptions(bands=(band,), group_dithers=groups, **settings)
+        names = {option.name for option in declared(WcsAdjustOptions)} - {"method"}
+        table = {name: value for name, value in settings.items() if name in names}
+        table["group_dithers"] = words(settings["group_dithers"])
+        options = WcsAdjustOptions(**(table | {"bands": (band,)}))
+        correlation = {
+            name: value for name, value in settings.items() if name not in names | {"method"}
+        }
         folder = Path(out_dir)
         folder.mkdir(parents=True, exist_ok=True)
         with self._pool() as pool:
-            job = band_job(band, self._images(band), options, method, parameters, folder, pool.map)
+            images = self._images(band)
+            job = band_job(band, images, options, method, parameters, folder, pool.map, correlation)
             job = replace(job, catalog_function=made, catalog_kwargs=kwargs)
             measured = measured_once(
                 job, method_named(method), pool.map, NullProgress(), overwrite=self.overwrite

@@ -19,7 +19,7 @@ __all__ = [
     "parse_method",
 ]
 
-METHOD_NAMES = ("tweakreg", "cross_corr")
+METHOD_NAMES = ("tweakreg", "cross_corr", "combined")
 _INSTRUMENTS = ("nircam", "miri", "niriss")
 
 
@@ -35,8 +35,9 @@ class WcsAdjustOptions(Options):
     )
     method: str = opt(
         "tweakreg",
-        "tweakreg or cross_corr, or one for each instrument: '{nircam: tweakreg, miri: "
-        "cross_corr}' (tweakreg for those that are not named).",
+        "tweakreg (stars), cross_corr (images) or combined (both in one solution); or one for "
+        "each instrument: '{nircam: tweakreg, miri: combined}' (tweakreg for those that are not "
+        "named).",
     )
     alignment_dir: str = opt(".", "Folder of the alignment catalog.")
     alignment_catalog: str | None = opt(
@@ -55,13 +56,18 @@ class WcsAdjustOptions(Options):
     )
     reproject_func: str = opt(
         "interp",
-        "How dithers are brought together (cross_corr).",
+        "How dithers are brought together (cross_corr, combined).",
         choices=("interp", "exact", "adaptive"),
+    )
+    mix_bands: bool = opt(
+        False,
+        "Whether stacks of different bands are correlated as well, all bands of one method in one "
+        "solution (cross_corr, combined). An offset between filters goes into what connects them.",
     )
     custom_catalog_function: str | None = opt(
         None,
         "Function, module.name, that makes the catalog of the stars of an image in place of the "
-        "star finder (tweakreg).",
+        "star finder (tweakreg, combined).",
     )
     consistency: float = opt(
         20.0,

@@ -272,6 +272,7 @@ def _joined(
         status=status,
         n_images=sum(member.n_images for member in members),
         n_used=sum(member.n_used for member in members),
+        n_pairs=sum(member.n_pairs for member in members),
         rms=joint_rms(members),
         chi2_reduced=mean.chi2_reduced,
         scatter=mean.scatter,

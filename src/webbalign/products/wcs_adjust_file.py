@@ -36,7 +36,7 @@ __all__ = [
 _EXPECTED = "a wcs_adjust table: [wcs_adjust] with shift and matrix for each visit"
 _TEXTS = ("status", "reason", "frame")
 _LISTS = ("bands", "methods")
-_COUNTS = ("n_images", "n_used")
+_COUNTS = ("n_images", "n_used", "n_pairs")
 _NUMBERS = ("rms_mas", "chi2_reduced", "scatter_mas")
 _ANY_NUMBER = (int, float)
 
@@ -79,7 +79,9 @@ class VisitCorrection:
         UNKNOWN: the table does not say.
     reason : str
     n_images, n_used : int
-        Images that were measured; stars (or image pairs) that were used.
+        Images that were measured; stars that were used (pairs of images, if there are only these).
+    n_pairs : int
+        Pairs of images that were used.
     rms : float
         Of the stars about their mean positions, arcsec.
     chi2_reduced : float
@@ -101,6 +103,7 @@ class VisitCorrection:
     reason: str = ""
     n_images: int = 0
     n_used: int = 0
+    n_pairs: int = 0
     rms: float = np.nan
     chi2_reduced: float = np.nan
     scatter: float = 0.0
@@ -217,6 +220,7 @@ def _table(entry: VisitCorrection) -> dict[str, Any]:
         "methods": list(entry.methods),
         "n_images": int(entry.n_images),
         "n_used": int(entry.n_used),
+        "n_pairs": int(entry.n_pairs),
         "rms_mas": float(entry.rms * 1e3),
         "chi2_reduced": float(entry.chi2_reduced),
         "scatter_mas": float(entry.scatter * 1e3),

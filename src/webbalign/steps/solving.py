@@ -12,6 +12,7 @@ from webbalign.core.astrometry import (
     AstrometricSolution,
     Fitting,
     ImageFit,
+    ImagePairs,
     ImageStatus,
     Solving,
     align_starlists,
@@ -37,6 +38,7 @@ def solve_starlists(
     found: Sequence[FoundStars],
     options: Any,
     save_reference: Callable[[Any, str], None] = lambda stars, name: None,
+    images: ImagePairs | None = None,
 ) -> Solution:
     """Match and solve.
 
@@ -47,6 +49,9 @@ def solve_starlists(
     options : Solve or TweakReg
     save_reference : callable
         Called with the reference catalog (`CatalogStars`) and the name that the user gave it.
+    images : ImagePairs, optional
+        Pairs of the groups' images, which enter the same solution. What became of each stands in
+        the solution's ``meta["image_pairs"]``, in their order.
 
     Returns
     -------
@@ -82,13 +87,29 @@ def solve_starlists(
         solving=Solving.from_mapping(given),
         abs_matching=abs_matching,
         abs_fitting=AbsFitting.from_mapping(given),
+        images=images,
     )
     fits = [
         _with_problem(fit, item, unavailable)
         for fit, item in zip(fitted.images, found, strict=True)
     ]
     rows = solved(fits, lists, [item.info for item in found])
-    return Solution(tuple(rows), _meta(fitted, options, wanted, reference))
+    meta = _meta(fitted, options, wanted, reference)
+    if images is not None:
+        meta["image_pairs"] = _pairs(fitted, images)
+    return Solution(tuple(rows), meta)
+
+
+def _pairs(fitted: AstrometricSolution, images: ImagePairs) -> list[dict[str, Any]]:
+    return [
+        {
+            "first": pair.first, "second": pair.second, "band": pair.band, "used": bool(used),
+            "closure_mas": (1e3 * closure).tolist(),
+        }
+        for pair, used, closure in zip(
+            images.pairs, fitted.pair_used, fitted.pair_closure, strict=True
+        )
+    ]  # fmt: skip
 
 
 def _with_problem(fit: ImageFit, found: FoundStars, unavailable: str) -> ImageFit:
