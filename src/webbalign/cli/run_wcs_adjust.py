@@ -40,6 +40,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     settings = _settings(given)
     parameters = parsed.get("tweakreg_parameters_file")
     from webbalign.pipelines.wcs_adjust import band_images, get_wcs_adjust
+    from webbalign.products.visit_pairs import read_visit_pairs
     from webbalign.products.wcs_adjust_file import adjust_file_name
     from webbalign.reports.wcs_adjust import adjust_text, draw_adjust
 
@@ -59,7 +60,8 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     terminal.close()
     written = [output / adjust_file_name(given["target"])]
     if parsed.get("figure", default=False):
-        drawn = draw_adjust(adjust, written[0].with_suffix(".png"))
+        pairs = read_visit_pairs(written[0], adjust)
+        drawn = draw_adjust(adjust, written[0].with_suffix(".png"), pairs)
         written += [drawn] if drawn else []
     terminal.say(adjust_text(adjust, written))
     return ExitStatus.OK if adjust.all_aligned else _not_aligned(parsed)
@@ -101,6 +103,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
 def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Print a table."""
+    from webbalign.products.visit_pairs import read_visit_pairs
     from webbalign.products.wcs_adjust_file import read_wcs_adjust
     from webbalign.reports.wcs_adjust import adjust_text, draw_adjust
 
@@ -108,7 +111,7 @@ def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     adjust = read_wcs_adjust(path)
     written = []
     if parsed.get("figure_file") is not None:
-        drawn = draw_adjust(adjust, parsed.get("figure_file"))
+        drawn = draw_adjust(adjust, parsed.get("figure_file"), read_visit_pairs(path, adjust))
         if drawn is None:
             raise InputError(path, "no visit with a reference point", "a table of webbalign")
         written.append(drawn)

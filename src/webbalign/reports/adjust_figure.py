@@ -1,0 +1,338 @@
+"""A picture of the corrections of a target: footprints, pairs, shifts and their errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webbalign.core.planes import TangentPlane, sky_to_vectors
+from webbalign.products.atomic import atomic_path
+from webbalign.products.visit_pairs import VisitPair
+from webbalign.products.wcs_adjust_file import VisitCorrection, WcsAdjust
+
+__all__ = ["draw_adjust"]
+
+Array = NDArray[np.float64]
+
+_STATUS_COLORS = {
+    "ALIGNED": "#1b7837", "REFERENCE": "black", "RELATIVE_ONLY": "#2166ac",
+    "INCONSISTENT": "#e08214", "UNCHANGED": "#b2182b", "FAILED": "#b2182b", "UNKNOWN": "#2166ac",
+}  # fmt: skip
+_STATUS_MARKERS = {"REFERENCE": "*", "UNCHANGED": "x", "FAILED": "x", "INCONSISTENT": "D"}
+# Ellipses grow up to so many times the typical one; larger ones are cut and dashed
+_TYPICAL = 6.0
+_SPREADING = 200  # rounds in which nodes that lie upon one another are pushed apart
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where everything goes, arcsec; x to the east.
+
+    Attributes
+    ----------
+    visits : list of VisitCorrection
+    outlines : list of list of ndarray (4, 2)
+        The images of each visit.
+    nodes : ndarray (n, 2)
+        Where each visit is drawn: its middle, or beside it where others lie upon it.
+    middle : ndarray (2,)
+    half : float
+        Half the side of the field.
+    step : float
+        Room of a node.
+    """
+
+    visits: list[VisitCorrection]
+    outlines: list[list[Array]]
+    nodes: Array
+    middle: Array
+    half: float
+    step: float
+
+
+def draw_adjust(
+    adjust: WcsAdjust, path: str | Path, pairs: Sequence[VisitPair] = ()
+) -> Path | None:
+    """Draw footprints, pairs, an arrow for the shift of each visit and its error ellipse.
+
+    Arrows and ellipses have scales of their own, which a key tells. Visits that lie upon one
+    another are drawn side by side.
+
+    Parameters
+    ----------
+    adjust : WcsAdjust
+    path : str or Path
+        The PNG.
+    pairs : sequence of VisitPair
+        Visits that were compared by their images; wrong pairs are marked.
+
+    Returns
+    -------
+    Path or None
+        None if the table says nothing about places (one of PJPipe's).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    layout = _layout(adjust)
+    if layout is None:
+        return None
+    side = 7.0 + 0.13 * len(layout.visits)
+    # inches for the labels of the axes, for the legend below and the title above them
+    left, right, bottom, top = 0.8, 0.2, 1.05, 0.4
+    width, height = left + side + right, bottom + side + top
+    figure = Figure(figsize=(width, height), dpi=100)
+    FigureCanvasAgg(figure)
+    axis = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    _draw_outlines(axis, layout)
+    _draw_pairs(axis, layout, pairs)
+    scales = _draw_arrows(axis, layout)
+    _draw_nodes(axis, layout)
+    _frame(axis, layout, adjust, pairs)
+    _draw_key(axis, layout, *scales)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    return Path(path)
+
+
+# Where everything goes ----------------------------------------------------------------------------
+
+
+def _layout(adjust: WcsAdjust) -> _Layout | None:
+    told = adjust.run.get("footprints", {})
+    corners: dict[str, list[Array]] = {}
+    for key, images in told.items() if isinstance(told, dict) else ():
+        corners[key] = [np.array(image, dtype=np.float64) for image in images]
+    places: list[Array] = []
+    visits = []
+    for entry in adjust.entries:
+        images = corners.get(str(entry.key), [])
+        if entry.key.exposure or (entry.reference is None and not images):
+            continue
+        visits.append(entry)
+        places.append(np.concatenate(images) if images else np.array([entry.reference]))
+    if not visits:
+        return None
+    plane = TangentPlane.around(sky_to_vectors(np.concatenate(places)))
+    outlines = [[plane.from_sky(image) for image in corners.get(str(e.key), [])] for e in visits]
+    at = np.array([_middle(plane.from_sky(place)) for place in places])
+    everything = np.concatenate([at, *(image for images in outlines for image in images)])
+    middle = _middle(everything)
+    half = max(float(np.abs(everything - middle).max()), 10.0)
+    step = 1.1 * half / math.sqrt(max(len(visits), 4))
+    nodes = _apart(at, step)
+    half = max(half, float(np.abs(nodes - middle).max()) + 0.7 * step)
+    return _Layout(visits, outlines, nodes, middle, half, step)
+
+
+def _middle(xy: Array) -> Array:
+    return np.asarray((xy.min(axis=0) + xy.max(axis=0)) / 2)
+
+
+def _apart(at: Array, step: float) -> Array:
+    """Push places apart that are closer than a step, each as little as it needs."""
+    # places that coincide start on a small circle, in the order of the visits
+    turn = 2 * math.pi * np.arange(len(at)) / len(at) + 0.5 * math.pi
+    nodes = at + 0.01 * step * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    if len(at) == 1:
+        return at
+    for _ in range(_SPREADING):
+        way = nodes[:, None] - nodes[None]
+        far = np.hypot(way[..., 0], way[..., 1])
+        np.fill_diagonal(far, np.inf)
+        lack = np.maximum(1.02 * step - far, 0.0)
+        if not lack.any():
+            break
+        nodes = nodes + 0.3 * np.sum(lack[..., None] * way / far[..., None], axis=1)
+    return nodes
+
+
+# What is drawn ------------------------------------------------------------------------------------
+
+
+def _draw_outlines(axis: Any, layout: _Layout) -> None:
+    alpha = max(0.25, 0.7 / math.sqrt(len(layout.visits)))
+    for number, images in enumerate(layout.outlines):
+        for image in images:
+            xy = np.concatenate([image, image[:1]])
+            color = f"C{number % 10}"
+            axis.fill(*xy.T, facecolor=color, alpha=0.03, lw=0, zorder=1)
+            axis.plot(*xy.T, color=color, lw=0.6, alpha=alpha, zorder=1)
+
+
+def _draw_pairs(axis: Any, layout: _Layout, pairs: Sequence[VisitPair]) -> None:
+    """Draw a line for each pair; of several (bands, detectors) the worst on top."""
+    nodes = {str(v.key): node for v, node in zip(layout.visits, layout.nodes, strict=True)}
+    for pair in sorted(pairs, key=lambda pair: (pair.is_wrong, pair.used)):
+        if pair.first not in nodes or pair.second not in nodes:
+            continue
+        line = np.array([nodes[pair.first], nodes[pair.second]])
+        _line(axis, line, _pair_style(pair))
+        if pair.is_wrong:
+            axis.plot(*line.mean(axis=0), marker="X", color="#b2182b", ms=9, mec="white", zorder=4)
+
+
+_PAIR_STYLES = {
+    "pair, used": {"color": "0.45", "lw": 1.1, "ls": "-"},
+    "pair, nothing found": {"color": "0.6", "lw": 1.1, "ls": (0, (1, 2))},
+    "pair, wrong: left out": {"color": "#b2182b", "lw": 1.8, "ls": "--"},
+}
+
+
+def _pair_style(pair: VisitPair) -> str:
+    if pair.is_wrong:
+        return "pair, wrong: left out"
+    return "pair, used" if pair.used else "pair, nothing found"
+
+
+def _line(axis: Any, line: Array, style: str) -> None:
+    axis.plot(*line.T, zorder=2 + (style == "pair, wrong: left out"), **_PAIR_STYLES[style])
+
+
+def _draw_arrows(axis: Any, layout: _Layout) -> tuple[float, float, float, float]:
+    """Draw arrows and ellipses; returns their largest values (arcsec) and their scales."""
+    from matplotlib.patches import Ellipse
+
+    shifts = np.array([visit.correction.shift for visit in layout.visits])
+    shifts[[not visit.is_applied for visit in layout.visits]] = 0.0
+    longest = float(np.hypot(*shifts.T).max())
+    arrow = 0.72 * layout.step / longest if longest else 0.0
+    axes = [np.linalg.eigh(np.nan_to_num(visit.cov[4:, 4:])) for visit in layout.visits]
+    sizes = np.array([math.sqrt(max(float(values[-1]), 0.0)) for values, _ in axes])
+    typical = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0
+    largest = min(float(sizes.max()), _TYPICAL * typical)
+    ellipse = 0.22 * layout.step / largest if largest else 0.0
+    for visit, node, shift, size, (values, vectors) in zip(
+        layout.visits, layout.nodes, shifts, sizes, axes, strict=True
+    ):
+        color = _STATUS_COLORS[str(visit.status)]
+        tip = node + arrow * shift
+        if shift.any():
+            style = {"arrowstyle": "-|>", "color": color, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
+            axis.annotate("", tip, node, arrowprops=style, zorder=6)
+        if not (size and visit.is_applied):
+            continue
+        cut = min(1.0, largest / size)
+        width, height = 2 * ellipse * cut * np.sqrt(np.maximum(values[::-1], 0.0))
+        angle = math.degrees(math.atan2(vectors[1, -1], vectors[0, -1]))
+        axis.add_patch(
+            Ellipse(tip, width, height, angle=angle, facecolor=color, alpha=0.18, lw=0, zorder=5)
+        )
+        axis.add_patch(
+            Ellipse(tip, width, height, angle=angle, fill=False, ec=color, lw=1.0, zorder=6,
+                    ls="-" if cut == 1.0 else "--")
+        )  # fmt: skip
+    return longest, arrow, largest, ellipse
+
+
+def _draw_nodes(axis: Any, layout: _Layout) -> None:
+    names = _short_names(layout.visits)
+    for visit, node, name in zip(layout.visits, layout.nodes, names, strict=True):
+        status = str(visit.status)
+        marker = _STATUS_MARKERS.get(status, "o")
+        size = {"*": 13, "x": 8}.get(marker, 5)
+        color = _STATUS_COLORS[status]
+        axis.plot(*node, marker=marker, ms=size, mew=2 if marker == "x" else 0.5, color=color,
+                  mec=color if marker == "x" else "white", zorder=7)  # fmt: skip
+        # on the side where the arrow is not
+        below = not visit.is_applied or visit.correction.shift[1] >= 0
+        axis.annotate(
+            name, node, (0, -8 if below else 8), textcoords="offset points", ha="center",
+            va="top" if below else "bottom", fontsize=8 if len(names) > 12 else 9, color=color,
+            bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
+            zorder=8,
+        )  # fmt: skip
+
+
+def _short_names(visits: Sequence[VisitCorrection]) -> list[str]:
+    """Leave out the program where all visits are of one (the title names it)."""
+    names = [str(visit.key) for visit in visits]
+    same = len({name[:7] for name in names}) == 1
+    return [name[7:] if same and len(name) > 10 else name for name in names]
+
+
+# Frame and keys -----------------------------------------------------------------------------------
+
+
+def _frame(axis: Any, layout: _Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> None:
+    x, y = layout.middle
+    room = 1.12 * layout.half
+    axis.set_xlim(x + room, x - room)  # east is to the left
+    axis.set_ylim(y - room, y + room)
+    axis.set_aspect("equal")
+    axis.set_xlabel("east [arcsec]")
+    axis.set_ylabel("north [arcsec]")
+    axis.set_title(_title(layout, adjust, pairs), fontsize=11)
+    axis.figure.legend(
+        handles=_handles(layout, pairs), fontsize=8, loc="lower center", ncol=4, frameon=False,
+        borderaxespad=0.6,
+    )  # fmt: skip
+
+
+def _title(layout: _Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> str:
+    names = [str(visit.key)[:7] for visit in layout.visits]
+    target = str(adjust.run.get("target", ""))
+    parts = [target, names[0] if len(set(names)) == 1 else ""]
+    aligned = sum(visit.is_aligned for visit in layout.visits)
+    parts.append(f"{aligned} of {len(names)} visits aligned")
+    if pairs:
+        wrong = sum(pair.is_wrong for pair in pairs)
+        parts.append(f"{sum(pair.used for pair in pairs)} of {len(pairs)} pairs used")
+        parts += [f"{wrong} wrong"] if wrong else []
+    return ", ".join(filter(None, parts))
+
+
+def _handles(layout: _Layout, pairs: Sequence[VisitPair]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    there = {str(visit.status) for visit in layout.visits}
+    handles = []
+    for status, color in _STATUS_COLORS.items():
+        if status in there:
+            marker = _STATUS_MARKERS.get(status, "o")
+            handles.append(
+                Line2D([], [], ls="", marker=marker, color=color, ms=8, mew=1.5, label=status)
+            )
+    styles = {_pair_style(pair) for pair in pairs}
+    handles += [
+        Line2D([], [], label=style, **look)
+        for style, look in _PAIR_STYLES.items()
+        if style in styles
+    ]
+    return handles
+
+
+def _draw_key(
+    axis: Any, layout: _Layout, longest: float, arrow: float, largest: float, ellipse: float
+) -> None:
+    """Say in the lower corner what the length of an arrow and the size of an ellipse mean."""
+    from matplotlib.patches import Ellipse
+
+    x, y = layout.middle + 1.05 * layout.half * np.array([1.0, -1.0])
+    style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+    style["bbox"] = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
+    if longest:
+        value = _round(longest)
+        start, end = (x, y), (x - arrow * value, y)
+        arrows = {"arrowstyle": "-|>", "color": "black", "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+        axis.annotate("", end, start, arrowprops=arrows, zorder=9)
+        axis.annotate(f"shift {value:g} arcsec", end, (6, 0), zorder=9, **style)
+    if largest:
+        value = _round(largest)
+        size = 2 * ellipse * value
+        at = (x - size / 2, y + 0.05 * layout.half + size / 2)
+        axis.add_patch(Ellipse(at, size, size, fill=False, ec="black", lw=1.0, zorder=9))
+        edge = (at[0] - size / 2, at[1])
+        axis.annotate(f"error {1e3 * value:g} mas (one sigma)", edge, (6, 0), zorder=9, **style)
+
+
+def _round(value: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is not above a value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(f"{max(k for k in (1, 2, 5) if k * power <= value * (1 + 1e-9)) * power:.3g}")
