@@ -178,7 +178,7 @@ def _draw_pairs(axis: Any, layout: _Layout, pairs: Sequence[VisitPair]) -> None:
             axis.plot(*line.mean(axis=0), marker="X", color="#b2182b", ms=9, mec="white", zorder=4)
 
 
-_PAIR_STYLES = {
+_PAIR_STYLES: dict[str, dict[str, Any]] = {
     "pair, used": {"color": "0.45", "lw": 1.1, "ls": "-"},
     "pair, nothing found": {"color": "0.6", "lw": 1.1, "ls": (0, (1, 2))},
     "pair, wrong: left out": {"color": "#b2182b", "lw": 1.8, "ls": "--"},
