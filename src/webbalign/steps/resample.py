@@ -158,6 +158,7 @@ class ResampleStep(WebbStep):
     def _wcs_list(self, averages: Sequence[Average], options: Resample) -> list[WCS]:
         """Return the WCS of each exposure, brought together about the star if so asked."""
         if options.combine_on == "wcs":
+            _say_if_the_star_moves(averages, options)
             return [average.wcs for average in averages]
         from webbalign.products.wcs import recentre_on_star, sky_position, star_pixel
 
@@ -234,6 +235,30 @@ class ResampleStep(WebbStep):
         _set_resample_keywords(image, drizzled, grid, options)
         self.record(image, "resample")
         return image
+
+
+def _say_if_the_star_moves(averages: Sequence[Average], options: Resample) -> None:
+    """Warn if the WCS of coronagraphic exposures disagree about the star by half a pixel."""
+    from webbalign.products.wcs import sky_position, star_pixel
+
+    places = []
+    for average in averages:
+        meta = average.model.meta
+        info = meta.wcsinfo.instance
+        unknown = options.star_xy is None and info.get("crpix1") is None
+        if unknown or meta.instrument.coronagraph in (None, "NONE"):
+            return
+        places.append(sky_position(average.wcs, star_pixel(options.star_xy, info)))
+    x, y = averages[0].wcs.invert(*np.transpose(places), with_bounding_box=False)
+    distance = np.hypot(x - x[0], y - y[0])
+    worst = int(np.argmax(distance))
+    if distance[worst] > 0.5:
+        log.warning(
+            "by their WCS the star of %s is %.1f px away from that of %s: the combined image is "
+            "blurred by this; combine_on = star brings them together",
+            averages[worst].model.meta.filename, distance[worst],
+            averages[0].model.meta.filename,
+        )  # fmt: skip
 
 
 def _exposure_time(model: CubeModel) -> float:
