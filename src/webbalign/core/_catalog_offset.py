@@ -65,7 +65,7 @@ def find_catalog_offset(
     images = SearchList.of(stars, flux=joined.flux, sigma=joined.sigma)
     others = SearchList.of(catalog.xy, flux=catalog.flux, sigma=catalog.sigma)
     rivals = agreements(images, others, found, options, pixel_scale)
-    brightness = Brightness.of(joined.flux, catalog.flux)
+    brightness = Brightness.of(joined.flux, catalog.flux, joined.times)
     choice = choose(rivals, brightness)
     if choice.agreement is None:
         return Refusal(_undecided(rivals[0], choice.rivals, name), len(rivals[0]))

@@ -52,6 +52,8 @@ class JoinedStars:
         Number of stars.
     flux, sigma : ndarray, shape (count,)
         Mean flux, and error of the mean position, arcsec.
+    times : ndarray of int, shape (count,)
+        How often each was seen.
     """
 
     def __init__(self, field: StarField, component: Component) -> None:
@@ -66,6 +68,7 @@ class JoinedStars:
             [component.track, n_tracks + np.arange(len(self.single), dtype=np.intp)]
         )
         self.count = n_tracks + len(self.single)
+        self.times = np.bincount(self.track, minlength=self.count)
         # of a star all of whose measurements disagree there is no position
         self.flux = _mean(self.track, field.flux[self.rows], self.count)
         weight = 1.0 / np.maximum(np.nan_to_num(field.sigma[self.rows]) ** 2, 1e-8)

@@ -33,9 +33,9 @@ _FEW_SHARED = 0.5
 # A relation of fluxes and magnitudes with a smaller scatter (mag) predicts the one from the other.
 _TIGHT = 0.75
 # If less than these parts of what should be in the other list are there, and so many are missing,
-# the match explains neither list.
+# the match explains neither list. Many stars are believed if the catalog's are found.
 _CATALOG_FOUND, _LIST_FOUND = 0.5, 0.1
-_MISSING = 20
+_MISSING, _MANY = 20, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +46,22 @@ class Brightness:
     ----------
     image, reference : ndarray, shape (n,), (m,)
         Magnitudes (-2.5 log10 of the flux, any zero point); NaN: unknown.
+    repeated : ndarray of bool, shape (n,)
+        Which sources of the list were seen more than once: the others may be nothing.
     """
 
     image: Array
     reference: Array
+    repeated: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, image_flux: Array, reference_flux: Array) -> Brightness:
-        """Take fluxes; those that are not positive are unknown."""
-        return cls(_magnitude(image_flux), _magnitude(reference_flux))
+    def of(
+        cls, image_flux: Array, reference_flux: Array, times: NDArray[np.intp] | None = None
+    ) -> Brightness:
+        """Take fluxes; those that are not positive are unknown. `times`: how often seen."""
+        image = _magnitude(image_flux)
+        repeated = np.ones(len(image), bool) if times is None else times > 1
+        return cls(image, _magnitude(reference_flux), repeated)
 
     def excess(self, agreement: Agreement) -> Array:
         """Magnitude in the list less that in the catalog, of the pairs for which both are known."""
@@ -139,7 +146,10 @@ def _by_brightness(one: Agreement, other: Agreement, brightness: Brightness) -> 
 
 
 def is_unlikely(agreement: Agreement, inside: NDArray[np.bool_], brightness: Brightness) -> bool:
-    """Tell if a match leaves nearly everything in both lists unexplained that should match.
+    """Tell if a match leaves unexplained nearly everything that should match.
+
+    A list that has many stars as bright as those that agree is poorly explained by a catalog that
+    has few of them; then the catalog should at least be explained by the list.
 
     Parameters
     ----------
@@ -154,6 +164,8 @@ def is_unlikely(agreement: Agreement, inside: NDArray[np.bool_], brightness: Bri
     in_list, missing = _part_of_list(agreement, brightness)
     if in_list > _LIST_FOUND or missing < _MISSING:
         return False
+    if len(agreement) < _MANY:
+        return True
     limit = np.nanquantile(brightness.image, 0.8)
     expected = inside & (brightness.reference + np.median(excess) < limit)
     found = np.count_nonzero(expected[agreement.j])
@@ -161,12 +173,14 @@ def is_unlikely(agreement: Agreement, inside: NDArray[np.bool_], brightness: Bri
 
 
 def _part_of_list(agreement: Agreement, brightness: Brightness) -> tuple[float, int]:
-    """Part of the sources as bright as the catalog's stars that are in it; number of the others."""
+    """Part of the sources as bright as those that agree that do; number of the others."""
     offset = np.median(brightness.excess(agreement))
-    known = brightness.reference[np.isfinite(brightness.reference)]
+    known = brightness.reference[agreement.j]
     predicted = brightness.image - offset
     with np.errstate(invalid="ignore"):
-        expected = (predicted > known.min()) & (predicted < np.quantile(known, 0.8))
+        expected = (predicted >= np.nanmin(known)) & (predicted <= np.nanmax(known))
+    if np.mean(brightness.repeated[agreement.i]) > 0.5:
+        expected &= brightness.repeated
     n_expected = int(np.count_nonzero(expected))
     n_found = int(np.count_nonzero(expected[agreement.i]))
     return (n_found / n_expected if n_expected else 1.0), n_expected - n_found

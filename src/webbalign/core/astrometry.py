@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from webbalign.core._catalog_tie import tie_to_catalog
 from webbalign.core._components import Component
+from webbalign.core._detector_artefacts import without_artefacts
 from webbalign.core._image_fits import (
     AbsoluteFit,
     AstrometricSolution,
@@ -91,7 +92,7 @@ def align_starlists(
     matching, fitting = matching or Matching(), fitting or Fitting()
     abs_matching, abs_fitting = abs_matching or AbsMatching(), abs_fitting or AbsFitting()
     solving = solving or Solving()
-    field = StarField.of(lists)
+    field = StarField.of(without_artefacts(lists))
     if images is not None and (solving.solver != "global" or fitting.fitgeometry not in _RIGID):
         raise OptionError("pairs of images need solver=global, and fitgeometry=shift or rshift")
     components, notes = _relative(
