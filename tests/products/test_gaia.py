@@ -11,7 +11,15 @@ import pytest
 
 from webbalign.core.errors import InputError
 from webbalign.products import gaia
-from webbalign.products.gaia import CatalogUnavailable, parse_answer, query_catalog
+from webbalign.products.catalog_options import AbsoluteCatalog
+from webbalign.products.gaia import (
+    DEFAULT_ADDRESS,
+    CatalogUnavailable,
+    parse_answer,
+    query_catalog,
+    service_address,
+)
+from webbalign.products.reference_catalogs import check_reference
 
 COLUMNS = (
     "objID,source_id,ra,ra_error,dec,dec_error,parallax,parallax_error,"
@@ -176,6 +184,29 @@ def test_an_address_that_is_none(monkeypatch):
     monkeypatch.setenv("ASTROMETRIC_CATALOG_URL", "file:///etc")
     with pytest.raises(InputError, match="ASTROMETRIC_CATALOG_URL"):
         ask()
+
+
+MALFORMED = ["gsss.stsci.edu", "http//gsss", "https://", "https://[::1", "http://a:b", "http://a b"]
+
+
+@pytest.mark.parametrize("address", [*MALFORMED, "http://a?b=c", "http://a\tb", "ftp://a"])
+def test_a_malformed_address_is_an_error_before_any_work(monkeypatch, address):
+    monkeypatch.setenv("ASTROMETRIC_CATALOG_URL", address)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("it was asked"))
+    with pytest.raises(InputError, match="is no web address; expected one such as") as caught:
+        check_reference(AbsoluteCatalog(abs_refcat="gaiadr3"))
+    # not the error of a service that is down, after which images are aligned all the same
+    assert not isinstance(caught.value, CatalogUnavailable)
+    assert caught.value.name == "ASTROMETRIC_CATALOG_URL"
+    with pytest.raises(InputError, match="is no web address"):
+        ask()
+    check_reference(AbsoluteCatalog(abs_refcat=__file__))  # a file needs no service
+
+
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:80/x/", "https://[::1]:8080"])
+def test_addresses_that_will_do(monkeypatch, address):
+    monkeypatch.setenv("ASTROMETRIC_CATALOG_URL", address)
+    assert service_address() == (address or DEFAULT_ADDRESS)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(service, tmp_path, monkeypatch):

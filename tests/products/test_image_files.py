@@ -40,6 +40,14 @@ def test_a_file_and_its_model_say_the_same(path):
     assert a.exp_type == b.exp_type == "NRC_IMAGE"
 
 
+def test_without_the_wcs_the_rest_is_the_same(path):
+    for source in (path, open_image(path)):
+        whole, bare = (vars(read_info(source, wcs=wcs)) for wcs in (True, False))
+        assert whole.pop("wcs") is not None
+        assert bare.pop("wcs") is None
+        assert whole == bare
+
+
 def test_group_and_catalog_of_the_file_are_known(tmp_path):
     model = make_model()
     model.meta.group_id = "mine"

@@ -16,19 +16,21 @@ __all__ = ["run_apply_solution", "run_find_stars", "run_solve", "run_tweakreg"]
 
 # so few images are done before worker processes have started
 _FEW = 3
+_WORKERS_NEED = ("webbalign.steps._preloaded",)
 
 
 def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Align images and print what became of each."""
     require_files(parsed.positionals)
     check_options(parsed, "tweakreg")
-    from webbalign.reports.alignment import alignment_text
-    from webbalign.steps import TweakRegStep
-
-    terminal.adopt_libraries()
-    options = step_options(parsed)
-    source = parsed.positionals[0] if len(parsed.positionals) == 1 else parsed.positionals
     with _pool(parsed, len(parsed.positionals), parsed.positionals[0]) as pool:
+        # what this process needs is imported beside what the workers need
+        from webbalign.reports.alignment import alignment_text
+        from webbalign.steps import TweakRegStep
+
+        terminal.adopt_libraries()
+        options = step_options(parsed)
+        source = parsed.positionals[0] if len(parsed.positionals) == 1 else parsed.positionals
         step = TweakRegStep.create(
             parsed.positionals[0],
             map=pool.map,
@@ -100,7 +102,7 @@ def _pool(parsed: Parsed, count: int, first: str) -> Any:
     if name is None:
         few = count < _FEW and not first.lower().endswith(".json")
         name = "serial" if few or parsed.get("workers") == 1 else "processes"
-    return executor(name, parsed.get("workers"))
+    return executor(name, parsed.get("workers"), _WORKERS_NEED)
 
 
 def _options(parsed: Parsed) -> dict[str, Any]:

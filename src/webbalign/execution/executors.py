@@ -8,19 +8,16 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
-from webbalign.execution.threads import (
-    available_cores,
-    limit_threads,
-    limit_threads_for_good,
-    threads_per_worker,
-)
+from webbalign.execution.fresh_processes import fresh_processes, start_worker
+from webbalign.execution.threads import available_cores, limit_threads, threads_per_worker
 
 __all__ = ["NAMES", "Executor", "ExecutorError", "executor"]
 
@@ -161,23 +158,24 @@ class ThreadExecutor(_PoolExecutor):
 
 
 class ProcessExecutor(_PoolExecutor):
-    """Fresh processes of this machine.
-
-    They are spawned, never forked: a fork copies the locks that BLAS threads and open files
-    hold at that moment, and the child may wait for them for ever.
-    """
+    """Fresh processes of this machine, see :mod:`webbalign.execution.fresh_processes`."""
 
     name = "processes"
 
+    def __init__(self, workers: int | None = None, preload: Sequence[str] = ()) -> None:
+        super().__init__(workers)
+        self.preload = preload
+
     def _start(self) -> None:
-        import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
+        context = self._resources.enter_context(fresh_processes(self.preload))
+        forked = context.get_start_method() == "forkserver"
         pool = ProcessPoolExecutor(
             self.workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(threads_per_worker(self.workers),),
+            mp_context=context,
+            initializer=start_worker,
+            initargs=(threads_per_worker(self.workers), dict(os.environ) if forked else None),
         )
         self._resources.callback(pool.shutdown, wait=True, cancel_futures=True)
         self._resources.callback(self._forget_pool)
@@ -263,14 +261,6 @@ def _call(function: Callable[[T], R], item: T) -> R:
         raise
 
 
-def _start_worker(threads: int) -> None:
-    import signal
-
-    # Ctrl-C reaches the whole group; the parent alone decides, without a traceback per worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    limit_threads_for_good(threads)
-
-
 def _worker_died() -> ExecutorError:
     return ExecutorError(
         "a worker process ended before its work was done (out of memory is the usual cause; "
@@ -286,7 +276,9 @@ _EXECUTORS: dict[str, type[Executor]] = {
 }
 
 
-def executor(name: str = "serial", workers: int | None = None) -> Executor:
+def executor(
+    name: str = "serial", workers: int | None = None, preload: Sequence[str] = ()
+) -> Executor:
     """Return the executor of that name; it is to be used as a context manager.
 
     Parameters
@@ -296,6 +288,8 @@ def executor(name: str = "serial", workers: int | None = None) -> Executor:
     workers : int, optional
         How many items are worked on at a time; by default one per core. BLAS and FFT get the
         cores that are left for each worker, at least one thread. ``serial`` has one worker.
+    preload : sequence of str
+        Modules that the work needs, by name; ``processes`` may import them beforehand.
 
     Raises
     ------
@@ -308,4 +302,4 @@ def executor(name: str = "serial", workers: int | None = None) -> Executor:
         raise ExecutorError(
             f"there is no executor {name!r}; there are {', '.join(NAMES)}"
         ) from None
-    return kind(workers)
+    return ProcessExecutor(workers, preload) if kind is ProcessExecutor else kind(workers)

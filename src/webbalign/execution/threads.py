@@ -57,11 +57,17 @@ def limit_threads(threads: int) -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
+    with lowered_variables(threads), threadpool_limits(limits=_lowered(threads)):
+        yield
+
+
+@contextmanager
+def lowered_variables(threads: int) -> Iterator[None]:
+    """Let what is loaded or started within the block have at most `threads` threads."""
     before = {name: os.environ.get(name) for name in _VARIABLES}
     _lower_variables(threads)
     try:
-        with threadpool_limits(limits=_lowered(threads)):
-            yield
+        yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -81,11 +87,24 @@ def limit_threads_for_good(threads: int) -> None:
     threadpool_limits(limits=_lowered(threads))
 
 
+def allow_threads(threads: int) -> None:
+    """Let this process have `threads` threads, also where its libraries were loaded with fewer.
+
+    A lower limit that the environment names is kept.
+    """
+    from threadpoolctl import threadpool_limits
+
+    _lower_variables(threads)
+    threadpool_limits(limits=min(int(os.environ[name]) for name in _VARIABLES))
+
+
 def _lower_variables(threads: int) -> None:
+    # that of OpenMP holds for libraries whose own variable is not set
+    general = os.environ.get(_VARIABLES[0], "")
     for name in _VARIABLES:
-        inherited = os.environ.get(name, "")
-        if not (inherited.isdecimal() and 1 <= int(inherited) <= threads):
-            os.environ[name] = str(threads)
+        inherited = os.environ.get(name) or general
+        kept = inherited.isdecimal() and 1 <= int(inherited) <= threads
+        os.environ[name] = inherited if kept else str(threads)
 
 
 def _lowered(threads: int) -> dict[str, int]:

@@ -34,6 +34,7 @@ __all__ = [
     "CatalogUnavailable",
     "parse_answer",
     "query_catalog",
+    "service_address",
 ]
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,28 @@ _COUNT = re.compile(r"^#\s*Number of objects found:\s*(\d+)", re.MULTILINE | re.
 
 class CatalogUnavailable(InputError):
     """The catalog service did not answer, or not with a catalog."""
+
+
+def service_address() -> str:
+    """Return the address of the service: ``ASTROMETRIC_CATALOG_URL``, or the usual one.
+
+    Raises
+    ------
+    InputError
+        If the variable holds no web address.
+    """
+    address = os.environ.get("ASTROMETRIC_CATALOG_URL") or DEFAULT_ADDRESS
+    try:
+        parts = urllib.parse.urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable &= parts.port is None or parts.port > 0
+        usable &= not (parts.query or parts.fragment) and address.isprintable()
+    except ValueError:  # a port that is no number, a bracket too many
+        usable = False
+    if not usable or " " in address:
+        found = f"{address!r} is no web address"
+        raise InputError("ASTROMETRIC_CATALOG_URL", found, f"one such as {DEFAULT_ADDRESS}")
+    return address
 
 
 def query_catalog(
@@ -77,12 +100,12 @@ def query_catalog(
     Raises
     ------
     CatalogUnavailable
-        If the service, at ``ASTROMETRIC_CATALOG_URL``, cannot be reached or answers with something
+        If the service, at :func:`service_address`, cannot be reached or answers with something
         else; what happened and what can be done.
+    InputError
+        If its address is none.
     """
-    address = os.environ.get("ASTROMETRIC_CATALOG_URL") or DEFAULT_ADDRESS
-    if not address.startswith(("http://", "https://")):
-        raise CatalogUnavailable(address, "ASTROMETRIC_CATALOG_URL is no web address", "http(s)://")
+    address = service_address()
     # rounded outwards, so that nearly the same field finds the same answer in the cache
     query = {
         "RA": f"{centre[0]:.5f}",

@@ -10,7 +10,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +117,16 @@ def read_image(source: str | Path | JwstDataModel) -> StarImage:
     return _star_image(info, data, err, dq)
 
 
-def read_info(source: str | Path | JwstDataModel) -> ImageInfo:
-    """Read what is known about an image without its pixels; raises as :func:`read_image` does."""
+def read_info(source: str | Path | JwstDataModel, *, wcs: bool = True) -> ImageInfo:
+    """Read what is known about an image without its pixels; raises as :func:`read_image` does.
+
+    With ``wcs=False`` its WCS, which takes most of the time, is left out (None).
+    """
     if isinstance(source, JwstDataModel):
-        return _model_info(source)
+        info = _model_info(source)
+        return info if wcs else replace(info, wcs=None)
     with _opened(Path(source)) as hdulist:
-        return _info(Path(source), hdulist)
+        return _info(Path(source), hdulist, with_wcs=wcs)
 
 
 def _opened(path: Path) -> fits.HDUList:
@@ -144,7 +148,7 @@ def _opened(path: Path) -> fits.HDUList:
     return hdulist
 
 
-def _info(path: Path, hdulist: fits.HDUList) -> ImageInfo:
+def _info(path: Path, hdulist: fits.HDUList, *, with_wcs: bool = True) -> ImageInfo:
     if "SCI" not in hdulist:
         raise InputError(path, "has no SCI extension", _EXPECTED)
     science = hdulist["SCI"].header
@@ -159,7 +163,7 @@ def _info(path: Path, hdulist: fits.HDUList) -> ImageInfo:
         name=path.name,
         path=path,
         shape=(axes[1], axes[0]),
-        wcs=_some_wcs(path, meta.get("wcs")),
+        wcs=_some_wcs(path, meta.get("wcs")) if with_wcs or "wcs" not in meta else None,
         wcsinfo=_numbers(
             {key: science.get(key.upper(), header.get(key.upper())) for key in _ANGLES}
         ),

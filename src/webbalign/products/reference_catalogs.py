@@ -15,7 +15,7 @@ from webbalign.core.planes import vectors_to_sky
 from webbalign.core.starlists import StarList
 from webbalign.products.atomic import atomic_path
 from webbalign.products.catalog_options import AbsoluteCatalog
-from webbalign.products.gaia import SERVICE_CATALOGS, query_catalog
+from webbalign.products.gaia import SERVICE_CATALOGS, query_catalog, service_address
 from webbalign.products.models import refuse_existing
 from webbalign.products.proper_motion import CatalogStars
 from webbalign.products.table_files import column, numbers, read_table
@@ -86,10 +86,13 @@ def check_reference(options: AbsoluteCatalog) -> None:
     Raises
     ------
     InputError
-        If the name is neither that of a service's catalog nor that of a file.
+        If the name is neither that of a service's catalog nor that of a file, or the address of
+        the service is none.
     """
     path = Path(options.name).expanduser()
-    if options.name and options.name.upper() not in SERVICE_CATALOGS and not path.exists():
+    if options.name.upper() in SERVICE_CATALOGS:
+        service_address()
+    elif options.name and not path.exists():
         services = ", ".join(SERVICE_CATALOGS)
         raise InputError(path, "no such file, and no catalog of that name", f"one of {services}")
 

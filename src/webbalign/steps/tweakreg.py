@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ from webbalign.steps.tweakreg_options import TweakReg
 __all__ = ["TweakRegStep"]
 
 log = logging.getLogger(__name__)
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 class TweakRegStep(WebbStep):
@@ -115,10 +117,9 @@ class TweakRegStep(WebbStep):
     def _infos(self, images: Images) -> list[ImageInfo]:
         """Read what the headers say of each image."""
         if images.library is not None:
-            return list(
-                in_turn(images.library, lambda model, _: _bare(read_info(model)), modify=False)
-            )
-        return list(self._each("read headers", _read_bare, images.paths))
+            return list(in_turn(images.library, lambda model, _: _read_bare(model), modify=False))
+        # here and not by the workers, which are still being made
+        return list(self._each("read headers", _read_bare, images.paths, map))
 
     def _products(self, images: Images, infos: Sequence[ImageInfo]) -> list[Path]:
         """Name the products, and see that they can be written."""
@@ -253,12 +254,16 @@ class TweakRegStep(WebbStep):
     # What all of them need -----------------------------------------------------------------------
 
     def _each(
-        self, name: str, function: Callable[[Any], Any], items: Sequence[Any]
+        self,
+        name: str,
+        function: Callable[[Any], Any],
+        items: Sequence[Any],
+        map: Map | None = None,
     ) -> Iterator[Any]:
         """Apply a function to the items, telling how far it is."""
         progress = self.runtime.progress
         progress.start(name, len(items))
-        for result in self.runtime.map(function, items):
+        for result in (map or self.runtime.map)(function, items):
             yield result
             progress.advance()
         progress.done()
@@ -288,9 +293,5 @@ def _correct_model(
     correct_in_place(model, rows[index], sip, catalogs[index])
 
 
-def _bare(info: ImageInfo) -> ImageInfo:
-    return replace(info, wcs=None)
-
-
-def _read_bare(path: Path) -> ImageInfo:
-    return _bare(read_info(path))
+def _read_bare(source: Path | JwstDataModel) -> ImageInfo:
+    return read_info(source, wcs=False)

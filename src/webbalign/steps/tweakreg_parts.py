@@ -83,7 +83,7 @@ def find_stars(
     """
     chosen = FindStars(**options)
     given, folder = gather(images), _folder(output_dir)
-    infos = [replace(read_info(path), wcs=None) for path in given.paths]
+    infos = [read_info(path, wcs=False) for path in given.paths]
     members = [name or info.group_id for name, info in zip(given.groups, infos, strict=True)]
     groups = group_ids(
         [info.observation for info in infos], members, Grouping.from_mapping(vars(chosen))

@@ -1,0 +1,79 @@
+"""Worker processes that start afresh: spawned, or forked from a server that has only imported.
+
+They are never forked from this process: a fork copies the locks that BLAS threads and open files
+hold at that moment, and the child may wait for them for ever. The server has no threads and no
+work; what it has imported, its workers need not import again, and they share its memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from webbalign.execution.threads import allow_threads, limit_threads_for_good, lowered_variables
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+__all__ = ["fresh_processes", "start_worker"]
+
+_QUIET = "webbalign.execution._quiet_imports"
+_blocks: list[BaseContext] = []  # that use the server
+
+
+@contextmanager
+def fresh_processes(preload: Sequence[str] = ()) -> Iterator[BaseContext]:
+    """Make the context that makes the workers; within the block.
+
+    Parameters
+    ----------
+    preload : sequence of str
+        Modules that all workers need. The server begins to import them at once, while this process
+        goes on. A block within the block has the server of the outer one. Where there is no server
+        (elsewhere than on Linux, where system libraries have threads of their own) each worker
+        imports what it needs.
+    """
+    import multiprocessing
+    import sys
+
+    if not preload or sys.platform != "linux":
+        yield multiprocessing.get_context("spawn")
+        return
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_QUIET, *preload])
+    with lowered_variables(1):
+        forkserver.ensure_running()
+    _blocks.append(context)
+    try:
+        yield context
+    finally:
+        _blocks.pop()
+        if not _blocks:
+            # it would live as long as this process, with all that it has imported
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def start_worker(threads: int, forked_for: Mapping[str, str] | None = None) -> None:
+    """Prepare a worker process, which is to use so many BLAS threads.
+
+    `forked_for` is the environment of the process whose worker it is, where it has that of a server
+    that was started earlier.
+    """
+    import signal
+
+    # Ctrl-C reaches the whole group; the parent alone decides, without a traceback per worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if forked_for is None:
+        limit_threads_for_good(threads)
+        return
+    import gc
+
+    os.environ.clear()
+    os.environ.update(forked_for)
+    allow_threads(threads)
+    gc.freeze()
+    gc.enable()
