@@ -10,6 +10,7 @@ from stdatamodels.jwst.datamodels import CubeModel
 from webbalign.core.errors import InputError
 from webbalign.core.mapped import release, scratch_of, visit
 from webbalign.products import held, models
+from webbalign.products.flagged import save_flagged
 
 CUBES = tuple(models.EXTENSIONS)
 
@@ -109,7 +110,7 @@ def changed(model):
 
 
 def test_flagged_exposures_are_saved_as_from_memory(exposure, tmp_path):
-    models.save_flagged(changed(models.open_cube(exposure)), tmp_path / "one.fits")
+    save_flagged(changed(models.open_cube(exposure)), tmp_path / "one.fits")
     path = held.save_held(changed(held.hold(exposure, tmp_path)), tmp_path / "b.fits", flagged=True)
     same_content(tmp_path / "one.fits", path)
     with fits.open(exposure) as before, fits.open(path) as after:

@@ -64,13 +64,14 @@ class WebbPipeline(Pipeline, WebbStep):
     def write(self, model: JwstDataModel, name: str, *, flagged: bool = False) -> Path:
         """Save a product of the pipeline and remember it."""
         from webbalign.products import held, models
+        from webbalign.products.flagged import save_flagged
 
         path = self.output_folder / name
         overwrite = self.runtime.overwrite
         if isinstance(model, CubeModel) and held.is_held(model):
             held.save_held(model, path, flagged=flagged, overwrite=overwrite)
         else:
-            save = models.save_flagged if flagged else models.save
+            save = save_flagged if flagged else models.save
             save(model, path, overwrite=overwrite)
         log.info("saved %s", path)
         self.written.append(path)

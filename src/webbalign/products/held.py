@@ -23,6 +23,7 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from webbalign.core.mapped import Scratch, scratch_of, visit
 from webbalign.products import models
 from webbalign.products.atomic import atomic_path
+from webbalign.products.flagged import renew_headers
 from webbalign.products.headers import read_header
 from webbalign.products.streams import array_header, write_image
 
@@ -124,7 +125,7 @@ def save_held(
     model : CubeModel
     path : str or Path
     flagged : bool
-        As :func:`webbalign.products.models.save_flagged` does it, else as ``save``. The ASDF
+        As :func:`webbalign.products.flagged.save_flagged` does it, else as ``save``. The ASDF
         extension does not repeat where the cubes are; data models find them by name.
     overwrite : bool
 
@@ -156,7 +157,7 @@ def _rest_of_source(
     """Return the file that an exposure came from, with new keywords and without cubes."""
     buffer = io.BytesIO()
     with fits.open(source, memmap=False) as hdulist:
-        models.renew_headers(hdulist, model, path)
+        renew_headers(hdulist, model, path)
         for extname in cubes:
             if extname in hdulist:
                 hdulist[extname].data = None

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ __all__ = [
     "EXTENSIONS",
     "NON_SCIENCE",
     "OUTLIER",
+    "VARIANCES",
     "add_extension",
     "add_history",
     "bad_in",
@@ -40,9 +39,7 @@ __all__ = [
     "open_cube",
     "open_image",
     "opened",
-    "renew_headers",
     "save",
-    "save_flagged",
     "variance",
 ]
 
@@ -67,8 +64,8 @@ DO_NOT_USE = 1
 OUTLIER = 16
 NON_SCIENCE = 512
 
-_VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
-EXTENSIONS = {"data": "SCI", "err": "ERR", "dq": "DQ"} | {n: n.upper() for n in _VARIANCES}
+VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
+EXTENSIONS = {"data": "SCI", "err": "ERR", "dq": "DQ"} | {n: n.upper() for n in VARIANCES}
 
 
 def open_cube(
@@ -195,7 +192,7 @@ def _broadcast_dq(model: CubeModel) -> np.ndarray:
 
 
 def _summed_variance(model: CubeModel) -> np.ndarray:
-    parts = [getattr(model, name) for name in _VARIANCES if has_variance(model, name)]
+    parts = [getattr(model, name) for name in VARIANCES if has_variance(model, name)]
     if not parts:
         found = "no ERR array that fits SCI and holds a positive value, and no VAR_* to replace it"
         raise InputError(model.meta.filename, found, "errors")
@@ -324,82 +321,6 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise InputError(
             path, "exists already", "another --output-dir, or leave --no-overwrite out"
         )
-
-
-def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) -> Path:
-    """Save an exposure of which only pixels and step statuses have changed since it was opened.
-
-    The file it came from is copied with its arrays and keywords replaced, so that everything in
-    it that is none of our business (GWCS, tables, extensions) stays as it was to the bit. A model
-    that came from no file is saved as usual.
-    """
-    source = getattr(model, "_source_path", None)
-    if source is None or not Path(source).is_file():
-        return save(model, path, overwrite=overwrite)
-    path = Path(path)
-    refuse_existing(path, overwrite)
-    with (
-        quiet_schema_warnings(),
-        fits.open(source, memmap=False) as hdulist,
-        atomic_path(path) as temporary,
-    ):
-        for name in ("data", "err", "dq", *_VARIANCES):
-            _replace_data(hdulist, name, getattr(model, name, None))
-        renew_headers(hdulist, model, path)
-        hdulist.writeto(temporary, output_verify="silentfix")
-    model.meta.filename = path.name
-    return path
-
-
-def renew_headers(hdulist: fits.HDUList, model: CubeModel, path: Path) -> None:
-    """Bring the keywords of a file up to date with a model that was opened from it."""
-    header = hdulist[0].header
-    header["FILENAME"] = path.name
-    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-    for keyword, value in flat_statuses(model):
-        header[keyword] = value
-    if getattr(model, "_wcs_renewed", False):
-        _renew_wcs(hdulist["SCI"].header, model.meta.wcsinfo.instance)
-    if getattr(model, "_header_read", True):
-        # the model has the entries of the file as well
-        header.remove("HISTORY", ignore_missing=True, remove_all=True)
-    for text in history(model):
-        header["HISTORY"] = text
-
-
-def _renew_wcs(header: fits.Header, wcsinfo: dict[str, Any]) -> None:
-    """Write the WCS keywords of a model into a header; what the model lacks goes."""
-    for keyword in list(header):
-        if _DISTORTION.fullmatch(keyword):
-            del header[keyword]
-    for key, value in wcsinfo.items():
-        keyword = key.upper()
-        if value is not None and (_LINEAR.fullmatch(keyword) or _DISTORTION.fullmatch(keyword)):
-            header[keyword] = value
-
-
-_LINEAR = re.compile(r"WCSAXES|C(RPIX|RVAL|TYPE|UNIT|DELT)[12]|PC[12]_[12]|S_REGION")
-_DISTORTION = re.compile(r"CD\d_\d|[AB]P?_(\d_\d|ORDER)")
-
-
-def _replace_data(hdulist: fits.HDUList, name: str, data: np.ndarray | None) -> None:
-    if data is None or not data.size:
-        return
-    extname = EXTENSIONS[name]
-    if extname in hdulist:
-        hdulist[extname].data = data
-    else:
-        hdulist.append(fits.ImageHDU(data, name=extname))
-
-
-def flat_statuses(model: JwstDataModel) -> Iterator[tuple[str, str]]:
-    """Yield (keyword, status) of the coron3 steps that a model has been through."""
-    keywords = {"outlier_detection": "S_OUTLIR", "stack_psfs": "S_PSFSTK",
-                "align_psfs": "S_PSFALI", "klip": "S_KLIP", "resample": "S_RESAMP"}  # fmt: skip
-    for name, keyword in keywords.items():
-        status = getattr(model.meta.cal_step, name, None)
-        if status:
-            yield keyword, status
 
 
 @contextlib.contextmanager

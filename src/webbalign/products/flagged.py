@@ -1,0 +1,101 @@
+"""Saving exposures of which only pixels and step statuses have changed: ``_crfints``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
+
+from webbalign.products.atomic import atomic_path
+from webbalign.products.models import (
+    EXTENSIONS,
+    VARIANCES,
+    history,
+    quiet_schema_warnings,
+    refuse_existing,
+    save,
+)
+
+__all__ = ["renew_headers", "save_flagged"]
+
+
+def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) -> Path:
+    """Save an exposure of which only pixels and step statuses have changed since it was opened.
+
+    The file it came from is copied with its arrays and keywords replaced, so that everything in
+    it that is none of our business (GWCS, tables, extensions) stays as it was to the bit. A model
+    that came from no file is saved as usual.
+    """
+    source = getattr(model, "_source_path", None)
+    if source is None or not Path(source).is_file():
+        return save(model, path, overwrite=overwrite)
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    with (
+        quiet_schema_warnings(),
+        fits.open(source, memmap=False) as hdulist,
+        atomic_path(path) as temporary,
+    ):
+        for name in ("data", "err", "dq", *VARIANCES):
+            _replace_data(hdulist, name, getattr(model, name, None))
+        renew_headers(hdulist, model, path)
+        hdulist.writeto(temporary, output_verify="silentfix")
+    model.meta.filename = path.name
+    return path
+
+
+def renew_headers(hdulist: fits.HDUList, model: CubeModel, path: Path) -> None:
+    """Bring the keywords of a file up to date with a model that was opened from it."""
+    header = hdulist[0].header
+    header["FILENAME"] = path.name
+    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    for keyword, value in _statuses(model):
+        header[keyword] = value
+    if getattr(model, "_wcs_renewed", False):
+        _renew_wcs(hdulist["SCI"].header, model.meta.wcsinfo.instance)
+    if getattr(model, "_header_read", True):
+        # the model has the entries of the file as well
+        header.remove("HISTORY", ignore_missing=True, remove_all=True)
+    for text in history(model):
+        header["HISTORY"] = text
+
+
+def _renew_wcs(header: fits.Header, wcsinfo: dict[str, Any]) -> None:
+    """Write the WCS keywords of a model into a header; what the model lacks goes."""
+    for keyword in list(header):
+        if _DISTORTION.fullmatch(keyword):
+            del header[keyword]
+    for key, value in wcsinfo.items():
+        keyword = key.upper()
+        if value is not None and (_LINEAR.fullmatch(keyword) or _DISTORTION.fullmatch(keyword)):
+            header[keyword] = value
+
+
+_LINEAR = re.compile(r"WCSAXES|C(RPIX|RVAL|TYPE|UNIT|DELT)[12]|PC[12]_[12]|S_REGION")
+_DISTORTION = re.compile(r"CD\d_\d|[AB]P?_(\d_\d|ORDER)")
+
+
+def _replace_data(hdulist: fits.HDUList, name: str, data: np.ndarray | None) -> None:
+    if data is None or not data.size:
+        return
+    extname = EXTENSIONS[name]
+    if extname in hdulist:
+        hdulist[extname].data = data
+    else:
+        hdulist.append(fits.ImageHDU(data, name=extname))
+
+
+def _statuses(model: JwstDataModel) -> Iterator[tuple[str, str]]:
+    """Yield (keyword, status) of the coron3 steps that a model has been through."""
+    keywords = {"outlier_detection": "S_OUTLIR", "stack_psfs": "S_PSFSTK",
+                "align_psfs": "S_PSFALI", "klip": "S_KLIP", "resample": "S_RESAMP"}  # fmt: skip
+    for name, keyword in keywords.items():
+        status = getattr(model.meta.cal_step, name, None)
+        if status:
+            yield keyword, status
