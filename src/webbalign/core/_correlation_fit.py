@@ -18,7 +18,7 @@ from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter, sp
 
 from webbalign.core._correlation_filters import robust_sigma
 
-__all__ = ["ImageFit", "fit_images"]
+__all__ = ["ImageFit", "fit_images", "step_response"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -28,6 +28,10 @@ _MAX_ITER = 25
 _SETTLING = 6
 # px; a rotation counts by what it does at the edge
 _CONVERGED = 1e-4
+# px by which the images are displaced at first
+_START = 0.05
+# part of the way that a step makes at least
+_LEAST_RESPONSE = 0.3
 # weights fall to a quarter at this many sigmas, to nothing far beyond
 _SOFT = 4.0
 # pixels to fit to, at least
@@ -102,26 +106,30 @@ def fit_images(
         Side of the blocks of the jackknife, px.
     """
     problem = _Problem(first, second, first_mask, second_mask, centre, rotate)
-    parameters, converged, steps = start.astype(float), False, 0
+    # started off the place, so that the first steps tell how far they fall short
+    parameters, converged, steps = start.astype(float) + np.array([_START, -_START, 0.0]), False, 0
     system: _System | None = None
-    radius = 0.5 * float(np.hypot(*first.shape))
+    n = problem.n_moves
+    metric = np.array([1.0, 1.0, 0.5 * float(np.hypot(*first.shape))])[:n]
+    response, before = 1.0, None
     while steps < _MAX_ITER and not converged:
         steps += 1
         system = problem.linearised(parameters, fixed=steps > _SETTLING)
         if system is None:
             break
-        change = system.step()
-        parameters[: problem.n_moves] += change[: problem.n_moves]
-        size = np.abs(change[: problem.n_moves] * np.array([1.0, 1.0, radius])[: problem.n_moves])
-        converged = bool(size.max() < _CONVERGED)
+        step = system.step()[:n]
+        if before is not None and steps == 2:
+            response = step_response(before * metric, step * metric)
+        before = step
+        parameters[:n] += step / response
+        converged = bool((np.abs(step / response) * metric).max() < _CONVERGED)
         if not np.isfinite(parameters).all():
             break
     if system is None or not np.isfinite(parameters).all():
         return _nothing(start, steps)
     cov, n_blocks = system.jackknife(block, first.shape[1])
-    n = problem.n_moves
     full = np.zeros((3, 3))
-    full[:n, :n] = cov[:n, :n]
+    full[:n, :n] = cov[:n, :n] / response**2
     return ImageFit(
         shift=parameters[:2],
         rotation=float(parameters[2]),
@@ -133,6 +141,16 @@ def fit_images(
         n_iter=steps,
         converged=converged,
     )
+
+
+def step_response(first: Array, second: Array) -> float:
+    """Return the part of the way that a step makes, from two steps in a row.
+
+    The slopes are those of images with noise, which no displacement of the true image follows:
+    steps are too short, and the errors of a linear fit too small, by the same factor.
+    """
+    left = float(np.vdot(first, second)) / max(float(np.vdot(first, first)), 1e-300)
+    return min(max(1.0 - left, _LEAST_RESPONSE), 1.2)
 
 
 def _nothing(start: Array, steps: int) -> ImageFit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import shift as moved_by
+from scipy.ndimage import affine_transform
 
 from webbalign.core._correlation_filters import robust_sigma
 
@@ -20,7 +20,14 @@ _FILLED, _BLOCKS = 0.3, 8
 
 
 def flow_shift(
-    first: Array, second: Array, first_mask: Mask, second_mask: Mask, start: Array, *, block: int
+    first: Array,
+    second: Array,
+    first_mask: Mask,
+    second_mask: Mask,
+    start: Array,
+    *,
+    centre: Array,
+    block: int,
 ) -> tuple[Array, Array] | None:
     """Find a shift as the mean optical flow where the image has slopes.
 
@@ -29,8 +36,10 @@ def flow_shift(
     first, second : ndarray (ny, nx)
         Without background, 0 on masked pixels, of comparable brightness.
     first_mask, second_mask : ndarray (ny, nx) of bool
-    start : ndarray (2,)
-        dx, dy in px.
+    start : ndarray (3,)
+        dx, dy in px and rotation in radians, which is kept.
+    centre : ndarray (2,)
+        x, y of the point about which it turns.
     block : int
         Side of the blocks whose mean flows are averaged, px.
 
@@ -49,11 +58,13 @@ def flow_shift(
     """
     from skimage.registration import optical_flow_tvl1
 
-    total, cov = start.astype(float), np.full((2, 2), np.nan)
+    total, cov = start[:2].astype(float), np.full((2, 2), np.nan)
+    cos, sin = np.cos(start[2]), np.sin(start[2])
+    matrix, middle = np.array([[cos, sin], [-sin, cos]]), centre[::-1]
     for _ in range(_ROUNDS):
-        back = -total[::-1]
-        two = moved_by(np.where(second_mask, second, 0.0), back, order=3, mode="constant")
-        seen = moved_by(second_mask.astype(float), back, order=1, mode="constant") > 0.99
+        offset = middle + total[::-1] - matrix @ middle
+        two = affine_transform(np.where(second_mask, second, 0.0), matrix, offset, order=3)
+        seen = affine_transform(second_mask.astype(float), matrix, offset, order=1) > 0.99
         both = first_mask & seen
         if not both.any():
             return None

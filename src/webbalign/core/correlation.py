@@ -43,6 +43,9 @@ class Correlating(Options):
         3.0, "Largest shift between two visits that is searched, in arcsec.", min=0.0
     )
     corr_rotation: bool = opt(True, "Whether a rotation between two images is measured as well.")
+    corr_minpix: int = opt(
+        1024, "Fewest good pixels of the stacks that two visits must have in common.", min=256
+    )
     corr_highpass: float = opt(
         16.0,
         "Width (Gaussian sigma, in pixels) of the local mean that is subtracted from the images.",
@@ -55,13 +58,15 @@ class Correlating(Options):
         min=8,
     )
     corr_floor: float = opt(
-        0.0025,
-        "Error in pixels of the place of each stack (one axis) that all its pairs have in common, "
-        "so that they do not show it: what simulated MIRI stacks have beyond their stated errors.",
+        0.0,
+        "Error in pixels of the place of each stack (one axis) to be added to what its dithers and "
+        "pairs show.",
         min=0.0,
     )
     corr_flow: bool = opt(
-        False, "Whether to refine shifts by optical flow (TV-L1), averaged robustly."
+        False,
+        "Whether to refine shifts by optical flow (TV-L1), averaged robustly; a rotation is that "
+        "of the fit.",
     )
 
 
@@ -267,15 +272,15 @@ def _fitted(
     (one, good_1), (two, good_2) = prepared
     block = options.corr_block
     start = np.array([found.dx, found.dy, 0.0])
-    fit = fit_images(one, two, good_1, good_2, start, centre=centre, rotate=False, block=block)
-    usable = bool(np.isfinite(fit.shift).all())
-    if options.corr_rotation and usable:
-        start = np.array([*fit.shift, 0.0])
-        fit = fit_images(one, two, good_1, good_2, start, centre=centre, rotate=True, block=block)
-    elif options.corr_flow and usable:
-        flow = flow_shift(one, two * _sign(fit), good_1, good_2, fit.shift, block=block)
+    rotate = options.corr_rotation
+    fit = fit_images(one, two, good_1, good_2, start, centre=centre, rotate=rotate, block=block)
+    if options.corr_flow and bool(np.isfinite(fit.shift).all()):
+        start = np.array([*fit.shift, fit.rotation])
+        flow = flow_shift(one, two * _sign(fit), good_1, good_2, start, centre=centre, block=block)
         if flow is not None:
-            cov = np.zeros((3, 3))
+            # the rotation stays that of the fit
+            cov = fit.cov.copy()
+            cov[:2, 2] = cov[2, :2] = 0.0
             cov[:2, :2] = flow[1]
             fit = replace(fit, shift=flow[0], cov=cov)
     return fit

@@ -241,10 +241,13 @@ def stack_images(
         nothing = np.full(box.shape, np.nan, np.float32)
         return GridImage(name, nothing, np.zeros(box.shape, np.float32), (box.y0, box.x0), 0)
     stacked = np.stack(layers)
+    place: dict[str, NDArray[np.float64]] = {}
     if options.stack_align:
-        align_layers(stacked)
+        found = align_layers(stacked)
+        corner = np.array([box.x0, box.y0], dtype=np.float64)
+        place = {"place_cov": found.place_cov, "place_point": found.centre + corner}
     data, weight = _coadded(stacked)
-    return GridImage(name, data, weight, (box.y0, box.x0), len(layers))
+    return GridImage(name, data, weight, (box.y0, box.x0), len(layers), **place)
 
 
 def _layer(

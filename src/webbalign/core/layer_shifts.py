@@ -1,0 +1,310 @@
+"""The places of several images of one field relative to their mean, and what their errors do to it.
+
+The images (dithers of one visit on a common grid) differ by the jitter of the pointing, far less
+than a pixel. All are compared with their mean at once: where only some of them overlap, the mean
+itself is displaced by the jitter of those, which the equations take into account. The covariance
+is a jackknife over blocks of the field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, correlate1d, gaussian_filter, shift
+
+from webbalign.core._correlation_filters import high_passed, smoothed
+from webbalign.core._correlation_fit import step_response
+from webbalign.core.correlation import CorrelationStatus
+
+__all__ = ["LayerShifts", "layer_shifts", "move_layer"]
+
+Array = NDArray[np.float64]
+Layers = NDArray[np.float32]
+
+_MAX_ITER = 8
+_CONVERGED = 2e-4  # px
+# px by which the layers are displaced at first
+_START = 0.02
+# px: beyond this the first two terms of a Taylor series are too few
+_TAYLOR = 0.1
+# px: jitter is far below; a larger step is a failed measurement, or no jitter
+_LARGEST = 0.5
+# derivative to the sixth order: differences of neighbours are 15 % too small on an undersampled PSF
+_SLOPE = np.array([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / 60.0
+_HIGHPASS, _BLOCK = 16.0, 64
+# weights fall to a quarter at this many sigmas
+_SOFT = 4.0
+# px: slopes are averaged over such a neighbourhood where they stand for errors
+_NEAR = 1.5
+# share of the pixels whose slopes are below those that tell of displacements
+_STEEP = 0.98
+# common pixels, and blocks of them, to say anything
+_MIN_PIXELS, _MIN_BLOCKS = 256, 4
+# errors that a shift may have at most, px
+_WORST = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class LayerShifts:
+    """Where the layers lie relative to their mean.
+
+    Attributes
+    ----------
+    status : CorrelationStatus
+        Shifts are zero unless it is OK.
+    shifts : ndarray (n, 2)
+        dx, dy (px, content to larger index); their sum is zero.
+    cov : ndarray (2 n, 2 n)
+        Of dx, dy of the first layer, of the second, and so on, px squared.
+    centre : ndarray (2,)
+        x, y, 0-based px: middle of the structure in the mean.
+    place_cov : ndarray (3, 3)
+        What these errors do to the place of the mean of the layers: covariance of dx, dy (px) at
+        the centre and of its rotation (radians from x to y). A layer that is misplaced moves the
+        part of the mean to which it contributes.
+    """
+
+    status: CorrelationStatus
+    shifts: Array
+    cov: Array = field(repr=False)
+    centre: Array
+    place_cov: Array = field(repr=False)
+
+
+def layer_shifts(layers: Layers) -> LayerShifts:
+    """Measure where each layer lies relative to the mean of all.
+
+    Parameters
+    ----------
+    layers : ndarray (n, ny, nx)
+        NaN where there is nothing; of one background level.
+    """
+    n = len(layers)
+    nothing = _failed(CorrelationStatus.NO_OVERLAP, layers.shape)
+    if n < 2 or np.count_nonzero(np.isfinite(layers).sum(axis=0) > 1) < _MIN_PIXELS:
+        return nothing
+    problem = _Problem(*_prepared(layers))
+    if problem.n_pixels < _MIN_PIXELS:
+        return nothing
+    # started off the place, so that the first steps tell how far they fall short
+    total = _START * np.stack([(-1.0) ** np.arange(n), (-1.0) ** (np.arange(n) // 2)], axis=1)
+    total -= total.mean(axis=0)
+    response, before = 1.0, None
+    for _ in range(_MAX_ITER):
+        equations = problem.linearised(total)
+        step = equations.solution()
+        if before is not None and response == 1.0:
+            response = step_response(before, step)
+        before = step
+        step = step / response
+        total = total + step
+        if not np.isfinite(total).all() or np.abs(total).max() > _LARGEST:
+            return _failed(CorrelationStatus.AT_LIMIT, layers.shape)
+        if np.abs(step).max() < _CONVERGED:
+            break
+    else:
+        return _failed(CorrelationStatus.NOT_CONVERGED, layers.shape)
+    cov = equations.jackknife() / response**2
+    if not np.isfinite(cov).all() or np.sqrt(np.diag(cov).max()) > _WORST:
+        return _failed(CorrelationStatus.NO_SIGNAL, layers.shape)
+    centre, effect = equations.effect()
+    return LayerShifts(CorrelationStatus.OK, total, cov, centre, effect @ cov @ effect.T)
+
+
+def _prepared(layers: Layers) -> tuple[Array, NDArray[np.bool_]]:
+    """Smooth layers, and tell where they and their slopes may be used."""
+    # an edge towards nothing must not be one of the size of the background
+    level = float(np.nanmedian(layers[:, ::3, ::3]))
+    soft, good = [], []
+    for layer in layers:
+        mask = np.isfinite(layer)
+        image, near = smoothed(np.where(mask, layer - level, 0.0), mask)
+        soft.append(image)
+        good.append(binary_erosion(near, np.ones((3, 3)), border_value=0))
+    return np.stack(soft), np.stack(good)
+
+
+def move_layer(image: Array, step: Array) -> Array:
+    """Take a small displacement (dx, dy) px of the content back; finite pixels only."""
+    if np.abs(step).max() > _TAYLOR:
+        return np.asarray(shift(image, -step[::-1], order=3, mode="nearest"))
+    along_x, along_y = slopes(image)
+    return image + step[0] * along_x + step[1] * along_y
+
+
+def slopes(image: Array) -> tuple[Array, Array]:
+    """Return the derivatives (ny, nx) along x and y."""
+    along_x, along_y = (
+        np.asarray(correlate1d(image, _SLOPE, axis=axis, mode="nearest")) for axis in (1, 0)
+    )
+    return along_x, along_y
+
+
+def _failed(status: CorrelationStatus, shape: tuple[int, ...]) -> LayerShifts:
+    n, ny, nx = shape
+    middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
+    return LayerShifts(status, np.zeros((n, 2)), np.zeros((2 * n,) * 2), middle, np.zeros((3, 3)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """Sums over the pixels of each block that the same layers show.
+
+    Attributes
+    ----------
+    block : ndarray of int (m,)
+        Block of each of the m classes of pixels.
+    place : ndarray (m, 2)
+        Mean x, y of its pixels.
+    seen : ndarray (m, n)
+        Layers that show it, 1 or 0.
+    slope : ndarray (m, 2, 2)
+        Sum of weight times slope times slope.
+    left : ndarray (m, n, 2)
+        Sum of weight times slope times deviation from the mean.
+    """
+
+    block: NDArray[np.intp]
+    place: Array
+    seen: Array
+    slope: Array
+    left: Array
+
+    def _normal(self) -> tuple[Array, Array]:
+        """Return normal matrices (blocks, 2 n, 2 n) and right-hand sides (blocks, 2 n)."""
+        n, number = self.seen.shape[1], int(self.block.max()) + 1
+        # a layer against the mean of those that are seen there
+        share = self.seen[:, :, None] * (
+            np.eye(n) - self.seen[:, None, :] / np.maximum(self.seen.sum(1), 1.0)[:, None, None]
+        )
+        full = np.einsum("mij,mab->miajb", share, self.slope).reshape(-1, 2 * n, 2 * n)
+        matrix, right = np.zeros((number, 2 * n, 2 * n)), np.zeros((number, 2 * n))
+        np.add.at(matrix, self.block, full)
+        np.add.at(right, self.block, -self.left.reshape(-1, 2 * n))
+        return matrix, right
+
+    def _solve(self, matrix: Array, right: Array) -> Array:
+        """Solutions whose sum over the layers is zero; no step where nothing is known."""
+        n = self.seen.shape[1]
+        scale = float(np.trace(matrix, axis1=-2, axis2=-1).max()) / (2 * n)
+        common = np.kron(np.ones((n, n)), np.eye(2)) + 1e-9 * np.eye(2 * n)
+        solved = np.linalg.solve(matrix + scale * common, right[..., None])[..., 0]
+        return np.asarray(solved)
+
+    def solution(self) -> Array:
+        """Return the displacements (n, 2)."""
+        matrix, right = self._normal()
+        return self._solve(matrix.sum(axis=0), right.sum(axis=0)).reshape(-1, 2)
+
+    def jackknife(self) -> Array:
+        """Return the covariance (2 n, 2 n) from leaving out one block after another."""
+        matrix, right = self._normal()
+        number = len(matrix)
+        if number < _MIN_BLOCKS:
+            return np.full(matrix.shape[1:], np.nan)
+        all_matrix, all_right = matrix.sum(axis=0), right.sum(axis=0)
+        change = self._solve(all_matrix - matrix, all_right - right)
+        change -= change.mean(axis=0)
+        return np.asarray((number - 1) / number * change.T @ change)
+
+    def effect(self) -> tuple[Array, Array]:
+        """Return the middle (2,), and dx, dy, rotation of the mean by displacements (3, 2 n)."""
+        weight = np.trace(self.slope, axis1=1, axis2=2)
+        centre = weight @ self.place / weight.sum()
+        x, y = (self.place - centre).T
+        moves = np.zeros((len(x), 2, 3))
+        moves[:, 0, 0] = moves[:, 1, 1] = 1.0
+        moves[:, 0, 2], moves[:, 1, 2] = -y, x
+        normal = np.einsum("m,mai,maj->ij", weight, moves, moves)
+        part = self.seen / np.maximum(self.seen.sum(axis=1), 1.0)[:, None]
+        right = np.einsum("m,mai,mk->ika", weight, moves, part).reshape(3, -1)
+        return centre, np.linalg.solve(normal, right)
+
+
+class _Problem:
+    """Smoothed layers and who shows what."""
+
+    def __init__(self, layers: Array, good: NDArray[np.bool_]) -> None:
+        self._layers, self._good = layers, good
+        self._count = good.sum(axis=0)
+        self._index = np.flatnonzero(self._count > 0)
+        self.n_pixels = int(np.count_nonzero(self._count > 1))
+        rows, columns = np.divmod(self._index, layers.shape[2])
+        across = layers.shape[2] // _BLOCK + 1
+        code = (rows // _BLOCK) * across + columns // _BLOCK
+        patterns = np.zeros(len(rows), dtype=np.intp)
+        for mask in good:
+            # new numbers at each layer: 2 ** n would not fit for many dithers
+            patterns = 2 * patterns + mask.flat[self._index]
+            _, patterns = _numbered(patterns)
+        first, self._class = _numbered(code * (int(patterns.max()) + 1) + patterns)
+        _, self._block = np.unique(code[first], return_inverse=True)
+        self._seen = good.reshape(len(good), -1)[:, self._index[first]].T.astype(np.float64)
+        size = np.bincount(self._class).astype(np.float64)
+        self._place = np.stack([self._sum(columns) / size, self._sum(rows) / size], axis=1)
+
+    def _sum(self, values: NDArray[np.generic]) -> Array:
+        return np.bincount(self._class, values.astype(np.float64)).astype(np.float64)
+
+    def linearised(self, moved: Array) -> _Equations:
+        """Return the equations after displacements (n, 2) were taken back."""
+        layers = np.stack(
+            [
+                move_layer(a, step) if step.any() else a
+                for a, step in zip(self._layers, moved, strict=True)
+            ]
+        )
+        good, count = self._good, np.maximum(self._count, 1)
+        mean = np.where(good, layers, 0.0).sum(axis=0) / count
+        grid_x, grid_y = slopes(mean)
+        steep = gaussian_filter(grid_x**2 + grid_y**2, _NEAR).flat[self._index]
+        left = np.stack(
+            [
+                high_passed(layer - mean, mask & (self._count > 1), _HIGHPASS).flat[self._index]
+                for layer, mask in zip(layers, good, strict=True)
+            ]
+        )
+        weight = self._weights(left, steep)
+        # the filter of the deviations acts on what displacements make of them as well
+        slope = [
+            high_passed(grid, self._count > 0, _HIGHPASS).flat[self._index]
+            for grid in (grid_x, grid_y)
+        ]
+        products = [[self._sum(weight * a * b) for b in slope] for a in slope]
+        pulls = [[self._sum(weight * a * one) for a in slope] for one in left]
+        return _Equations(
+            self._block,
+            self._place,
+            self._seen,
+            np.moveaxis(np.array(products), -1, 0),
+            np.moveaxis(np.array(pulls), -1, 0),
+        )
+
+    def _weights(self, left: Array, steep: Array) -> Array:
+        """Inverse variance of a pixel: of the noise, and of what grows with the slope."""
+        count = self._count.flat[self._index]
+        several = count > 1
+        scatter = np.sum(left**2, axis=0) / np.maximum(count - 1, 1)
+        flat = several & (steep <= float(np.median(steep)))
+        noise = max(float(np.median(scatter[flat])) if flat.any() else 0.0, 1e-300)
+        top = several & (steep >= float(np.quantile(steep, _STEEP)))
+        excess = 0.0
+        if top.any():
+            slope = np.maximum(steep[top], 1e-300)
+            excess = float(np.median(scatter[top] / slope)) - noise * float(np.median(1.0 / slope))
+        variance = noise + max(excess, 0.0) * steep
+        apart = np.max(left**2, axis=0) / np.where(several, 1.0 - 1.0 / np.maximum(count, 2), 1.0)
+        return np.asarray(1.0 / variance / (1.0 + apart / variance / _SOFT**2) ** 2)
+
+
+def _numbered(labels: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First occurrence of each label, and labels numbered 0, 1, ... in their order."""
+    present = np.bincount(labels) > 0
+    number = np.cumsum(present) - 1
+    renamed = number[labels]
+    first = np.zeros(int(present.sum()), dtype=np.intp)
+    # the last one written is the first one of all
+    first[renamed[::-1]] = np.arange(len(labels) - 1, -1, -1)
+    return first, renamed
