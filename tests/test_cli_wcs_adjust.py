@@ -146,3 +146,26 @@ def test_help_imports_nothing_slow(command):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_options_of_the_correlation_arrive(target, tmp_path, monkeypatch, capsys):
+    from webbalign.pipelines import wcs_adjust
+    from webbalign.products.wcs_adjust_file import WcsAdjust
+
+    got = {}
+    monkeypatch.setattr(
+        wcs_adjust, "get_wcs_adjust", lambda images, **options: got.update(options) or WcsAdjust(())
+    )
+    words = ["--method", "{nircam: combined}", "--mix-bands", "--corr-searchrad", "1.5",
+             "--no-corr-rotation", "--corr-flow", "--corr-minpix", "5000", "--no-stack-align",
+             "--output-dir", str(tmp_path), "--executor", "serial"]  # fmt: skip
+    main(["wcs-adjust", "get", str(target), "--bands", "F300M", *words])
+    given = {"corr_searchrad": 1.5, "corr_rotation": False, "corr_flow": True,
+             "corr_minpix": 5000, "stack_align": False, "mix_bands": True,
+             "method": "{nircam: combined}"}  # fmt: skip
+    assert {name: got[name] for name in given} == given
+    assert "corr_block" not in got
+    capsys.readouterr()
+    bad = ["--corr-minpix", "3"]
+    assert main(["wcs-adjust", "get", str(target), "--bands", "F300M", *bad]) == 2
+    assert "--corr-minpix" in capsys.readouterr().err

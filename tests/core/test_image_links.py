@@ -58,6 +58,11 @@ def stack_errors(seed, count, size):
     return rng.normal(0, size, (count, 2)), rng.normal(0, size / (HALF * math.sqrt(2)), count)
 
 
+def place_error(size):
+    """Covariance (3, 3) of what `stack_errors` makes."""
+    return size**2 * np.diag([1.0, 1.0, 1.0 / (2.0 * HALF**2)])
+
+
 def image_pair(sky, i, j, error=1e-3, rng=None, stacks=None, **changes):
     """What a correlation of visits i and j would find, with noise if there is a generator."""
     point = GRID.from_vectors(
@@ -93,7 +98,8 @@ def image_pair(sky, i, j, error=1e-3, rng=None, stacks=None, **changes):
 
 
 def solve(sky, pairs=None, reference=None, group_error=0.0, **options):
-    images = None if pairs is None else ImagePairs(tuple(pairs), GRID, group_error)
+    own = {f"v{k}": place_error(group_error) for k in range(len(sky.lists))}
+    images = None if pairs is None else ImagePairs(tuple(pairs), GRID, own)
     options = {"matching": MATCHING} | options
     return align_starlists(sky.lists, reference, images=images, **options)
 

@@ -15,6 +15,14 @@ def _get_adjust_flags() -> list[Flag]:
         *flags_of(
             load_options("webbalign.pipelines.wcs_adjust_options:WcsAdjustOptions"), "The table"
         ),
+        *flags_of(
+            load_options("webbalign.core.correlation_options:Correlating"), "Correlation of images"
+        ),
+        *flags_of(
+            load_options("webbalign.products.stacking_options:Stacking"),
+            "Correlation of images",
+            only=("stack_bad_bits", "stack_align", "stack_pixel_scale"),
+        ),
         *flags_of(load_options("webbalign.pipelines.wcs_adjust_options:GetFiles"), "Files"),
         *flags_of(common.ImageExecutionOptions, WHERE),
     ]
@@ -27,13 +35,16 @@ ADJUST_COMMANDS = (
         arguments="TARGET_DIR",
         about="Measures the pointing of each visit and exposure in TARGET_DIR/BAND/*_cal.fits of "
         "some bands and writes TARGET_wcs_adjust.toml, which apply (and PJPipe) reads. A band is "
-        "not measured again unless its images, catalogs or parameters have changed. Exit status: 0 "
-        "all visits aligned, 1 error, 2 usage, 3 table written but some visit is not aligned.",
+        "not measured again, and a stack not made again, unless images, catalogs or parameters "
+        "have changed. Exit status: 0 all visits aligned, 1 error, 2 usage, 3 table written but "
+        "some visit is not aligned.",
         flags=_get_adjust_flags,
         function="webbalign.cli.run_wcs_adjust:run_get",
         count=(1, 1),
         examples=(
             "webbalign wcs-adjust get ngc1566 --bands F300M,F1000W --group-dithers nircam,miri",
+            "webbalign wcs-adjust get ngc1566 --bands F300M,F770W --method "
+            "'{nircam: tweakreg, miri: combined}' --corr-searchrad 1.5",
         ),
     ),
     Command(

@@ -16,6 +16,8 @@ from webbalign.execution import executor
 
 __all__ = ["run_apply", "run_get", "run_show"]
 
+# how the names of options of correlation and stacks begin
+_CORRELATION = ("corr_", "stack_")
 _FEW = 3  # so few images are done before worker processes have started
 
 
@@ -27,10 +29,11 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "the folder of a target, with one for each band")
     check_options(parsed)
-    names = WcsAdjustOptions.__dataclass_fields__
+    names = list(WcsAdjustOptions.__dataclass_fields__)
+    names += [target[0] for target in parsed.values if target[0].startswith(_CORRELATION)]
     given = {name: parsed.get(name) for name in names if (name,) in parsed.values}
     try:
-        WcsAdjustOptions(**given)
+        WcsAdjustOptions.from_mapping(given)
     except OptionError as error:
         raise UsageError(str(error)) from None
     bands = given.pop("bands", ())

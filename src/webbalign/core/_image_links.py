@@ -7,8 +7,8 @@ stack are apart in the network: pairs link stacks, and each stack is linked with
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,14 +64,14 @@ class ImagePairs:
         Their names are those of groups. Only those with status OK take part.
     plane : TangentPlane
         In which they were measured.
-    group_error : float
-        One-axis error, arcsec, of the place of each group's images (its stack) that all pairs of
-        the group have in common: of the middle, and again of the edge about the middle.
+    own : mapping
+        By name, what all pairs of a group have in common: the error of the place of its images
+        (its stack), covariance (3, 3) of shift (arcsec) at the middle of the group, and rotation.
     """
 
     pairs: tuple[ImagePair, ...]
     plane: TangentPlane
-    group_error: float = 0.0
+    own: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def among(self, names: Collection[str], without: Collection[int] = ()) -> list[int]:
         """Return the indices of the usable pairs among groups."""
@@ -131,9 +131,8 @@ class ImagePairs:
         with_stack = [g for g, frame in enumerate(frames) if frame.name in names]
         stacks = tuple(replace(frames[g], geometry=geometries[g]) for g in with_stack)
         links, owner = [], []
-        error = max(self.group_error, _SMALLEST)
         for s, g in enumerate(with_stack):
-            made = _same_place(g, len(frames) + s, frames[g], error)
+            made = self._same_place(g, len(frames) + s, frames[g], plane)
             links += made
             owner += [-1] * len(made)
         for k in chosen:
@@ -144,20 +143,37 @@ class ImagePairs:
                 owner.append(k)
         return GroupLinks(stacks, tuple(links), np.array(owner, dtype=np.intp))
 
+    def _same_place(
+        self, group: int, stack: int, frame: GroupFrame, plane: TangentPlane
+    ) -> list[Link]:
+        """Tie a stack to its group, within the error of its place."""
+        middle = frame.plane.map_to(self.plane, frame.centre)[0][0]
+        cov = np.array(self.own.get(frame.name, np.zeros((3, 3))))
+        cov += _SMALLEST**2 * np.diag([1.0, 1.0, frame.radius**-2])
+        slope = cov[:2, 2] / cov[2, 2]
+        # where shift and rotation are independent: at middle + a the shift is shift + turn (-a_y,
+        # a_x)
+        step = np.array([-slope[1], slope[0]])
+        change = np.array([[1.0, 0.0, -step[1]], [0.0, 1.0, step[0]]])
+        still = ImagePair(
+            "group", "stack", CorrelationStatus.OK, middle + step, np.zeros(2), 0.0,
+            change @ cov @ change.T, float(np.sqrt(cov[2, 2])), 0, 0.0,
+        )  # fmt: skip
+        both = [replace(frame, name="group"), replace(frame, name="stack")]
+        return [
+            replace(
+                link, first=group, second=stack, firm=True,
+                cov=self._in(plane, still.point, link.cov),
+            )
+            for link in pair_links(still, both, self.plane)
+        ]  # fmt: skip
+
     def _in(
         self, plane: TangentPlane, point: NDArray[np.float64], cov: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Express a covariance of the pairs' plane in another one."""
         change = self.plane.map_to(plane, point)[1][0]
         return np.asarray(change @ cov @ change.T)
-
-
-def _same_place(group: int, stack: int, frame: GroupFrame, error: float) -> list[Link]:
-    """Tie a stack to its group: a shift and a turn, each with an error at middle and edge."""
-    arm = np.array([frame.radius, 0.0])
-    cov = 2.0 * error**2 * np.eye(2)
-    places = [frame.centre + arm, frame.centre - arm]
-    return [Link(group, stack, place, place, cov, firm=True) for place in places]
 
 
 def join_by_images(field: StarField, first: FirstAlignment, images: ImagePairs) -> FirstAlignment:

@@ -20,7 +20,7 @@ from webbalign.core._correlation_filters import compressed, high_passed, robust_
 from webbalign.core._correlation_fit import ImageFit, fit_images
 from webbalign.core._correlation_flow import flow_shift
 from webbalign.core._correlation_peak import CoarsePeak, coarse_peak, correlation_map
-from webbalign.core.options import Options, opt
+from webbalign.core.correlation_options import Correlating
 
 __all__ = ["CorrelationStatus", "Correlating", "ImageShift", "correlate"]
 
@@ -33,41 +33,6 @@ _SIGNIFICANT = 6.0
 _MIN_PIXELS = 256
 # px: a fit that leaves the peak by more than this has found something else
 _LEAVE = 3.0
-
-
-@dataclass(frozen=True)
-class Correlating(Options):
-    """Options of the cross-correlation of images."""
-
-    corr_searchrad: float = opt(
-        3.0, "Largest shift between two visits that is searched, in arcsec.", min=0.0
-    )
-    corr_rotation: bool = opt(True, "Whether a rotation between two images is measured as well.")
-    corr_minpix: int = opt(
-        1024, "Fewest good pixels of the stacks that two visits must have in common.", min=256
-    )
-    corr_highpass: float = opt(
-        16.0,
-        "Width (Gaussian sigma, in pixels) of the local mean that is subtracted from the images.",
-        min=2.0,
-    )
-    corr_block: int = opt(
-        64,
-        "Side in pixels of the blocks that the error of a shift is found from: each is taken as "
-        "independent of the others.",
-        min=8,
-    )
-    corr_floor: float = opt(
-        0.0,
-        "Error in pixels of the place of each stack (one axis) to be added to what its dithers and "
-        "pairs show.",
-        min=0.0,
-    )
-    corr_flow: bool = opt(
-        False,
-        "Whether to refine shifts by optical flow (TV-L1), averaged robustly; a rotation is that "
-        "of the fit.",
-    )
 
 
 class CorrelationStatus(enum.StrEnum):

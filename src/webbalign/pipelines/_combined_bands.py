@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from webbalign.core.astrometry import ImagePairs
 from webbalign.core.correlation import CorrelationStatus
-from webbalign.core.image_pairs import ImagePair, PairSolution, solve_pairs
+from webbalign.core.image_pairs import ImagePair, PairSolution
+from webbalign.core.joint_pairs import joint_pairs
 from webbalign.execution import Progress
 from webbalign.pipelines._mean_places import at_mean_places
 from webbalign.pipelines._stack_bands import CorrelatedVisits, correlated
@@ -50,11 +50,8 @@ def measure_combined(job: BandJob, map: Map, progress: Progress) -> MeasuredBand
     ]
     found = at_mean_places(found, job.options)
     seen = correlated(job, map, progress)
-    images = ImagePairs(
-        tuple(_with_floors(seen)),
-        seen.grid.plane,
-        job.correlating.corr_floor * seen.grid.pixel_scale,
-    )
+    error = job.correlating.corr_floor * seen.grid.pixel_scale
+    images = joint_pairs(seen.frames, seen.right, seen.grid.plane, error)
     solution = solve_starlists(found, job.options, images=images)
     write_solution(solution, job.folder / f"{job.band}_combined_solution.ecsv")
     pairs = _pair_solution(images.pairs, solution)
@@ -67,40 +64,6 @@ def measure_combined(job: BandJob, map: Map, progress: Progress) -> MeasuredBand
         for name in sorted(rows)
     ]
     return MeasuredBand(job.band, tuple(entries), tied_catalog(job, solution))
-
-
-def _with_floors(seen: CorrelatedVisits) -> list[ImagePair]:
-    """Return the pairs with the errors that their closures show, in each connected part."""
-    found: list[ImagePair] = []
-    left = sorted(seen.right, key=lambda pair: pair.status is not CorrelationStatus.OK)
-    while left:
-        names = {left[0].first, left[0].second}
-        while (
-            more := {
-                name
-                for pair in left
-                if pair.status is CorrelationStatus.OK and {pair.first, pair.second} & names
-                for name in (pair.first, pair.second)
-            }
-            - names
-        ):
-            names |= more
-        own = [pair for pair in left if {pair.first, pair.second} <= names]
-        left = [pair for pair in left if pair not in own]
-        frames = [frame for frame in seen.frames if frame.name in names]
-        floor = solve_pairs(frames, own, seen.grid.plane).floor
-        radius = {frame.name: frame.radius for frame in frames}
-        for pair in own:
-            # a displacement that is not measured turns the field as well
-            turn = floor / (0.5 * min(radius[pair.first], radius[pair.second]))
-            found.append(
-                replace(
-                    pair,
-                    shift_cov=pair.shift_cov + floor**2 * np.eye(2),
-                    rotation_error=float(np.hypot(pair.rotation_error, turn)),
-                )
-            )
-    return sorted(found, key=lambda pair: (pair.first, pair.second, pair.band))
 
 
 def _pair_solution(pairs: Sequence[ImagePair], solution: Solution) -> PairSolution:

@@ -16,44 +16,18 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from webbalign.core.errors import InputError
 from webbalign.core.image_pairs import GridImage
-from webbalign.core.options import Options, opt
 from webbalign.core.planes import TangentPlane, sky_to_vectors
 from webbalign.products._dither_alignment import align_layers, level_layers
 from webbalign.products._frame_reprojection import FrameMap, reprojected
 from webbalign.products.corrector import image_plane
 from webbalign.products.flags import interpret_bits
 from webbalign.products.image_files import ImageInfo, read_image, read_info
+from webbalign.products.stacking_options import Stacking
 
 __all__ = ["Box", "Stacking", "StackGrid", "boxes_of_overlap", "stack_grid", "stack_images"]
 
 # deviation from the median of the dithers, in errors and in slopes per px, that is rejected
 _SIGMA, _SLOPE = 5.0, 0.5
-
-
-@dataclass(frozen=True)
-class Stacking(Options):
-    """Options of the stacks of dithers."""
-
-    reproject_func: str = opt(
-        "interp",
-        "How images are brought to the common grid, by the functions of the package reproject: "
-        "interp, cubic interpolation; exact, overlaps of pixels on the sphere; adaptive, "
-        "anti-aliased resampling.",
-        choices=("interp", "exact", "adaptive"),
-    )
-    stack_bad_bits: str | None = opt(
-        "DO_NOT_USE+NON_SCIENCE+SATURATED",
-        "DQ bits that mark a pixel that is left out of a stack: names or numbers, joined by + or "
-        "a comma.",
-    )
-    stack_align: bool = opt(
-        True,
-        "Whether the dithers of a stack are brought to their mean place first: the jitter of the "
-        "pointing would otherwise move each part of a stack by another amount.",
-    )
-    stack_pixel_scale: float | None = opt(
-        None, "Pixel scale of the stacks, in arcsec. None: that of the finest image.", min=0.0
-    )
 
 
 @dataclass(frozen=True)
