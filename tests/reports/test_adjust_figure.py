@@ -109,3 +109,10 @@ def test_pairs_are_read_from_the_folder_beside_the_table(tmp_path):
     assert first.closure == pytest.approx(0.5)
     assert not second.is_wrong
     assert read_visit_pairs(table, WcsAdjust((), {})) == ()
+    # bands that were mixed have one table
+    rows[:1].write(tmp_path / "get_wcs_adjust" / "F1130W+F770W_cross_corr_pairs.ecsv")
+    run = {
+        "mix_bands": True,
+        "bands": {band: {"method": "cross_corr"} for band in ("F770W", "F1130W")},
+    }
+    assert len(read_visit_pairs(table, WcsAdjust((), run))) == 1

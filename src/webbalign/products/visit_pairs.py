@@ -60,11 +60,9 @@ def read_visit_pairs(path: str | Path, adjust: WcsAdjust) -> tuple[VisitPair, ..
     from astropy.table import Table
 
     folder = Path(path).parent / WORK_FOLDER
-    bands = adjust.run.get("bands", {})
     found: list[VisitPair] = []
-    for band, told in sorted(bands.items() if isinstance(bands, dict) else ()):
-        method = told.get("method", "") if isinstance(told, dict) else ""
-        table = folder / f"{band}_{method}_pairs.ecsv"
+    for name in _file_names(adjust):
+        table = folder / name
         if not table.is_file():
             continue
         for row in Table.read(table, format="ascii.ecsv"):
@@ -74,3 +72,18 @@ def read_visit_pairs(path: str | Path, adjust: WcsAdjust) -> tuple[VisitPair, ..
                 VisitPair(str(row["first"]), str(row["second"]), str(row["status"]), used, closure)
             )
     return tuple(found)
+
+
+def _file_names(adjust: WcsAdjust) -> list[str]:
+    """Name the tables of pairs: one for each band, or for the bands of a method that were mixed."""
+    bands = adjust.run.get("bands", {})
+    by_method: dict[str, list[str]] = {}
+    for band, told in sorted(bands.items() if isinstance(bands, dict) else ()):
+        if isinstance(told, dict):
+            by_method.setdefault(str(told.get("method", "")), []).append(str(band))
+    mix = adjust.run.get("mix_bands") is True
+    return [
+        f"{name}_{method}_pairs.ecsv"
+        for method, names in sorted(by_method.items())
+        for name in (["+".join(names)] if mix else names)
+    ]
