@@ -1,14 +1,18 @@
+import pickle
 import warnings
 
 import asdf
 import numpy as np
 import pytest
+from stpipe import Step
 from stpipe.entry_points import get_steps as all_steps
+from stpipe.exceptions import StpipeExitException
 from stpipe.utilities import import_class
 
-from webbalign.core.errors import OptionError
+from webbalign.core.errors import InputError, OptionError, WebbalignError
 from webbalign.pipelines import Coron3Pipeline
 from webbalign.steps import KlipStep, ResampleStep, get_steps
+from webbalign.steps._errors import for_strun
 
 STEPS = [import_class(name) for name, _, _ in get_steps()]
 
@@ -95,3 +99,54 @@ def test_numbers_may_be_given_for_options_that_may_be_none_or_are_chosen():
         step = ResampleStep.create(None, rotation=rotation, pixmap_order=3)
         assert (step.options.rotation, step.options.pixmap_order) == (33.0, 3)
     assert ResampleStep.create(None, rotation=None).options.rotation is None
+
+
+def test_an_error_is_of_the_users_class_and_ends_strun_by_its_message(tmp_path, capsys):
+    """Strun shows the traceback of everything that is not of stpipe's own kind."""
+    from stpipe._cli.strun import main as strun
+
+    missing = str(tmp_path / "no_asn.json")
+    with pytest.raises(InputError, match="no such file") as told:
+        Coron3Pipeline.call(missing, output_dir=str(tmp_path))
+    again = pickle.loads(pickle.dumps(told.value))
+    assert (type(again), str(again)) == (type(told.value), str(told.value))
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        words = ["webbalign.pipelines.Coron3Pipeline", missing, f"--output_dir={tmp_path}"]
+        patch.setattr("sys.argv", ["strun", *words])
+        with pytest.raises(SystemExit) as end:
+            strun()
+    assert end.value.code == 1
+    captured = capsys.readouterr()
+    assert "no such file; expected an association" in " ".join(captured.out.split())
+    assert "Traceback" not in captured.out + captured.err
+
+
+def test_each_error_keeps_its_class():
+    errors = [
+        InputError("a.fits", "empty", "an image"),
+        OptionError("option 'x' is 1; expected 2"),
+        WebbalignError("no room"),
+    ]
+    for error in errors:
+        told = for_strun(error)
+        assert isinstance(told, type(error))
+        assert isinstance(told, StpipeExitException)
+        assert told.exit_status == 1
+        assert str(told) == str(error)
+        assert for_strun(told) is told
+
+
+def test_parameters_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "klip.asdf"
+    file.write_text("what was there")
+
+    def fail(self, name, **options):
+        name.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Step, "export_config", fail)
+    with pytest.raises(OSError, match="klip.asdf"):
+        KlipStep().export_config(file)
+    assert file.read_text() == "what was there"
+    assert [path.name for path in tmp_path.iterdir()] == ["klip.asdf"]

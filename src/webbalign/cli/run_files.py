@@ -9,7 +9,10 @@ from typing import Any
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
+from webbalign.cli.run_steps import check_folder
 from webbalign.cli.terminal import Terminal
+from webbalign.core.errors import OptionError
+from webbalign.core.options import Options
 
 __all__ = [
     "run_asn",
@@ -35,8 +38,9 @@ def run_asn(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     if output is None:
         print(text)
         return ExitStatus.OK
-    from webbalign.products.atomic import atomic_path
+    from webbalign.products.atomic import atomic_path, refuse_input
 
+    refuse_input(output, parsed.positionals)
     with atomic_path(output) as temporary:
         temporary.write_text(f"{text}\n")
     roles = [member["exptype"] for member in association["products"][0]["members"]]
@@ -48,11 +52,7 @@ def run_simulate(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Write a simulated sequence."""
     from webbalign.simulate import CoronSimulation, simulate_coron3
 
-    terminal.adopt_libraries()
-    names = (target[0] for target in parsed.values)
-    options = CoronSimulation.from_mapping(options_of(parsed, *names))
-    result = simulate_coron3(parsed.positionals[0], options, progress=_counter(terminal))
-    terminal.close()
+    result = _simulate(simulate_coron3, CoronSimulation, parsed, terminal)
     terminal.say(
         f"{result.association}: {len(result.science)} science, {len(result.psf)} psf members"
     )
@@ -64,16 +64,28 @@ def run_simulate_mosaic(command: Command, parsed: Parsed, terminal: Terminal) ->
     """Write a simulated mosaic."""
     from webbalign.simulate import MosaicSimulation, simulate_mosaic
 
-    terminal.adopt_libraries()
-    names = (target[0] for target in parsed.values)
-    options = MosaicSimulation.from_mapping(options_of(parsed, *names))
-    result = simulate_mosaic(parsed.positionals[0], options, progress=_counter(terminal))
-    terminal.close()
+    result = _simulate(simulate_mosaic, MosaicSimulation, parsed, terminal)
     counts = ", ".join(f"{len(files)} of {band}" for band, files in result.files.items())
     terminal.say(f"{result.association}: {counts}")
     terminal.say(f"{result.truth}: the true corrections")
     terminal.say(f"{result.gaia}: a catalog like Gaia's; {result.stars}: all stars")
     return ExitStatus.OK
+
+
+def _simulate(
+    function: Callable[..., Any], declaration: type[Options], parsed: Parsed, terminal: Terminal
+) -> Any:
+    """Run a simulation that writes into the folder that the user named."""
+    (folder,) = parsed.positionals
+    check_folder(Path(folder))
+    terminal.adopt_libraries()
+    try:
+        options = declaration.from_mapping(options_of(parsed, *(name for (name,) in parsed.values)))
+        return function(folder, options, progress=_counter(terminal))
+    except OptionError as error:
+        raise UsageError(str(error)) from None
+    finally:
+        terminal.close()
 
 
 def _counter(terminal: Terminal) -> Callable[[int, int, str], None]:

@@ -14,7 +14,14 @@ from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import InputError, OptionError
 from webbalign.execution import executor
 
-__all__ = ["check_options", "require_files", "run_step", "save_parameters", "step_options"]
+__all__ = [
+    "check_folder",
+    "check_options",
+    "require_files",
+    "run_step",
+    "save_parameters",
+    "step_options",
+]
 
 # Of the step commands' flags, those that the step itself does not know.
 _NOT_OF_THE_STEP = frozenset(
@@ -115,7 +122,7 @@ def check_options(parsed: Parsed, step: str | None = None) -> None:
             _check_bits(values)
     except OptionError as error:
         raise UsageError(str(error)) from None
-    _check_folder(Path(parsed.get("output_dir", default=".")).expanduser())
+    check_folder(Path(parsed.get("output_dir", default=".")).expanduser())
 
 
 def _check_file(option: str, name: str) -> None:
@@ -142,7 +149,14 @@ def _check_bits(values: dict[str, Any]) -> None:
             interpret_bits(values[name], name)
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """See that products can be written into a folder, which need not be there yet.
+
+    Raises
+    ------
+    InputError
+        If it, or what it would be made in, is a file or cannot be written.
+    """
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -179,11 +193,8 @@ def _calls(step: str, names: list[str]) -> list[list[Any]]:
 
 
 def save_parameters(step: Any, output: str) -> None:
-    """Write the parameters of a step into a file, whole or not at all."""
-    from webbalign.products.atomic import atomic_path
-
-    with atomic_path(output) as temporary:
-        step.export_config(temporary)
+    """Write the parameters of a step into a file."""
+    step.export_config(output)
 
 
 def _all_aligned(result: Any) -> bool:

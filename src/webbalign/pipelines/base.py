@@ -13,7 +13,7 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from stpipe import Pipeline
 
 from webbalign.execution import executor, limit_threads, spared_from_collection
-from webbalign.products.atomic import sweep
+from webbalign.products.atomic import refuse_input, sweep
 from webbalign.steps.base import Runtime, WebbStep
 
 __all__ = ["WebbPipeline"]
@@ -62,11 +62,12 @@ class WebbPipeline(Pipeline, WebbStep):
         self.written = []
 
     def write(self, model: JwstDataModel, name: str, *, flagged: bool = False) -> Path:
-        """Save a product of the pipeline and remember it."""
+        """Save a product of the pipeline, which may be none of its inputs, and remember it."""
         from webbalign.products import held, models
         from webbalign.products.flagged import save_flagged
 
         path = self.output_folder / name
+        refuse_input(path, self.inputs)
         overwrite = self.runtime.overwrite
         if isinstance(model, CubeModel) and held.is_held(model):
             held.save_held(model, path, flagged=flagged, overwrite=overwrite)

@@ -77,6 +77,7 @@ class Coron3Pipeline(WebbPipeline):
         """
         association = load_association(source)
         headers = check_members(association)
+        self.inputs = tuple(map(str, association.members))
         self._refuse_impossible()
         self.asn_id, self.output_file = association.asn_id, None
         self._announce(association, headers)

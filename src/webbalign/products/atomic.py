@@ -12,12 +12,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from webbalign.core.errors import InputError
 
-__all__ = ["PARTIAL", "atomic_path", "discard", "named", "reserve", "sweep"]
+__all__ = ["PARTIAL", "atomic_path", "discard", "named", "refuse_input", "reserve", "sweep"]
 
 PARTIAL = ".webbalign-partial"
 
@@ -68,6 +68,19 @@ def reserve(final: str | Path) -> Path:
         found = f"cannot be written into ({error.strerror})"
         raise InputError(final.parent, found, f"a folder for {final.name}") from error
     return folder / final.name
+
+
+def refuse_input(path: str | Path, inputs: Iterable[str | Path]) -> None:
+    """See that a product would replace none of the files that are read.
+
+    Raises
+    ------
+    InputError
+        If it would.
+    """
+    path = Path(path)
+    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
+        raise InputError(path, "is an input, which would be replaced", "another folder or name")
 
 
 def named(error: OSError, temporary: str | Path, final: str | Path) -> OSError:

@@ -86,13 +86,15 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
 
     expected = _EXPECTED
     try:
-        with warnings.catch_warnings(), fits.open(path) as hdulist:
-            # told below, as an error
-            warnings.filterwarnings("ignore", message="File may have been truncated")
-            primary = _values(hdulist[0].header, ["IS_PSF", *_KEYWORDS.values()])
-            science = _values(hdulist["SCI"].header, _OF_SCIENCE) if "SCI" in hdulist else None
-            last = hdulist[len(hdulist) - 1].fileinfo()
-            has_data = _has_data(hdulist)
+        with warnings.catch_warnings():
+            # told below, as errors
+            for words in ("File may have been truncated", "Error validating header for HDU"):
+                warnings.filterwarnings("ignore", message=words)
+            with fits.open(path) as hdulist:
+                primary = _values(hdulist[0].header, ["IS_PSF", *_KEYWORDS.values()])
+                science = _values(hdulist["SCI"].header, _OF_SCIENCE) if "SCI" in hdulist else None
+                last = hdulist[len(hdulist) - 1].fileinfo()
+                has_data = _has_data(hdulist)
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise InputError(path, f"not readable as FITS ({error})", expected) from None
     if science is None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError
 from webbalign.core.psfmask import derive_weight, hole_weight, to_weight
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import atomic_path, refuse_input
 from webbalign.products.mask_checks import EXACT, problems_of_image, problems_of_keywords
 
 __all__ = ["make_psfmask"]
@@ -76,6 +76,7 @@ def make_psfmask(
     output = Path(output)
     if not overwrite and output.exists():
         raise InputError(output, "exists already", "another name")
+    refuse_input(output, (name for name in (like, from_image) if isinstance(name, (str, Path))))
     if radius is not None and from_image is not None:
         raise InputError(output, "both a radius and an image are given", "one of them")
     known = _facts_of(like) if like is not None else {}
@@ -127,6 +128,9 @@ def _image(source: str | Path | ArrayLike) -> tuple[ArrayLike, str]:
         return source, "array"
     from astropy.io import fits
 
+    if not Path(source).is_file():
+        found = "is a folder" if Path(source).is_dir() else "no such file"
+        raise InputError(source, found, "an image")
     try:
         with fits.open(source) as hdulist:
             for hdu in hdulist:

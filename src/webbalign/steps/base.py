@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,56 +16,16 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from stpipe import Step, config_parser
 from stpipe.step import get_disable_crds_steppars
 
-from webbalign.core.errors import OptionError
+from webbalign.core.errors import OptionError, WebbalignError
 from webbalign.core.options import Options, spec
 from webbalign.products import models, names
+from webbalign.products.atomic import atomic_path, refuse_input
+from webbalign.steps._errors import for_strun
+from webbalign.steps._runtime import Runtime, current_runtime, runtime_of
 
 __all__ = ["Runtime", "WebbStep"]
 
 log = logging.getLogger(__name__)
-
-
-class Quiet:
-    """How a step tells what it is doing; this one keeps silent."""
-
-    def start(self, step: str, total: int) -> None:
-        """Begin a step of `total` equal pieces of work."""
-
-    def advance(self, n: int = 1) -> None:
-        """Report `n` more pieces done."""
-
-    def done(self) -> None:
-        """End the step."""
-
-
-QUIET = Quiet()
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How to run, as opposed to what to compute; never part of a parameter file.
-
-    Attributes
-    ----------
-    map : callable
-        ``map(function, items)``, lazily or in parallel, results in order.
-    executor, workers
-        What a pipeline makes `map` of, when it is not given.
-    progress : object
-        Receives what is being done: ``start(step, total)``, ``advance(n)``, ``done()``.
-    overwrite : bool
-        Whether existing products may be replaced.
-    """
-
-    map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map
-    executor: str = "serial"
-    workers: int | None = None
-    progress: Any = QUIET
-    overwrite: bool = True
-
-
-_DEFAULT = Runtime()
-_RUNTIME: ContextVar[Runtime] = ContextVar("webbalign_runtime", default=_DEFAULT)
 
 
 class WebbStep(Step):
@@ -89,6 +46,7 @@ class WebbStep(Step):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     prefetch_references = False
     runtime: Runtime
+    inputs: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -102,7 +60,7 @@ class WebbStep(Step):
     def _before_init(self, kwargs: dict[str, Any]) -> None:
         """Do what has to precede the constructor of stpipe."""
         parent = kwargs.get("parent")
-        self.runtime = _RUNTIME.get() if parent is None else parent.runtime
+        self.runtime = current_runtime() if parent is None else parent.runtime
         if kwargs.get("_validate_kwds", True):
             type(self)._apply_profile(kwargs)
 
@@ -114,17 +72,33 @@ class WebbStep(Step):
         --------
         >>> KlipStep.call("a_crfints.fits", "a_psfalign.fits", truncate=20)  # doctest: +SKIP
         """
-        with _runtime_of(kwargs):
+        with runtime_of(kwargs):
             return super().call(*_as_text(args), **kwargs)
 
     @classmethod
     def create(cls, source: Any, **kwargs: Any) -> Self:
         """Create the step that :meth:`call` would run on `source`, without running it."""
-        with _runtime_of(kwargs):
+        with runtime_of(kwargs):
             (source,) = _as_text((source,))
             config, config_file = cls.build_config(source, **kwargs)
             config.pop("class", None)
             return cls.from_config_section(config, name=config.get("name"), config_file=config_file)
+
+    def run(self, *args: Any) -> Any:
+        """Run the step on files or models.
+
+        Raises
+        ------
+        WebbalignError
+            What a user can mend; as strun reports by its message alone.
+        """
+        if self.parent is not None:
+            return super().run(*args)
+        self.inputs = tuple(_files_among(args))
+        try:
+            return super().run(*args)
+        except WebbalignError as error:
+            raise for_strun(error) from error.__cause__
 
     @property
     def options(self) -> Any:
@@ -258,26 +232,27 @@ class WebbStep(Step):
         return str(self.save_product(model, path))
 
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
-        """Save a product under its final name."""
+        """Save a product under its final name, which may not be that of an input."""
+        refuse_input(path, map(self.make_input_path, self.inputs))
         saved = models.save(model, path, overwrite=self.runtime.overwrite)
         log.info("saved %s", saved)
         return saved
+
+    def export_config(self, filename: str | Path, include_metadata: bool = False) -> None:
+        """Write the parameters into a file, whole or not at all."""
+        with atomic_path(filename) as temporary:
+            super().export_config(temporary, include_metadata=include_metadata)
 
 
 PROFILES = ("default", "jwst")
 
 
-@contextmanager
-def _runtime_of(kwargs: dict[str, Any]) -> Iterator[None]:
-    """Take the words of :class:`Runtime` out of `kwargs` and let new steps see them."""
-    words = {field.name for field in fields(Runtime)} & set(kwargs)
-    given = {name: kwargs.pop(name) for name in words}
-    given = {name: value for name, value in given.items() if value is not None}
-    token = _RUNTIME.set(replace(_RUNTIME.get(), **given))
-    try:
-        yield
-    finally:
-        _RUNTIME.reset(token)
+def _files_among(args: tuple[Any, ...]) -> Iterator[str]:
+    for arg in args:
+        if isinstance(arg, (str, Path)):
+            yield str(arg)
+        elif isinstance(arg, (list, tuple)):
+            yield from _files_among(tuple(arg))
 
 
 def _as_text(args: tuple[Any, ...]) -> list[Any]:

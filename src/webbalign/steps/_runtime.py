@@ -1,0 +1,72 @@
+"""How steps run, as opposed to what they compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+__all__ = ["Runtime", "current_runtime", "runtime_of"]
+
+
+class Quiet:
+    """How a step tells what it is doing; this one keeps silent."""
+
+    def start(self, step: str, total: int) -> None:
+        """Begin a step of `total` equal pieces of work."""
+
+    def advance(self, n: int = 1) -> None:
+        """Report `n` more pieces done."""
+
+    def done(self) -> None:
+        """End the step."""
+
+
+QUIET = Quiet()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How to run, as opposed to what to compute; never part of a parameter file.
+
+    Attributes
+    ----------
+    map : callable
+        ``map(function, items)``, lazily or in parallel, results in order.
+    executor, workers
+        What a pipeline makes `map` of, when it is not given.
+    progress : object
+        Receives what is being done: ``start(step, total)``, ``advance(n)``, ``done()``.
+    overwrite : bool
+        Whether existing products may be replaced.
+    """
+
+    map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map
+    executor: str = "serial"
+    workers: int | None = None
+    progress: Any = QUIET
+    overwrite: bool = True
+
+
+_DEFAULT = Runtime()
+_RUNTIME: ContextVar[Runtime] = ContextVar("webbalign_runtime", default=_DEFAULT)
+
+
+def current_runtime() -> Runtime:
+    """Return the runtime that new steps get."""
+    return _RUNTIME.get()
+
+
+@contextmanager
+def runtime_of(kwargs: dict[str, Any]) -> Iterator[None]:
+    """Take the words of :class:`Runtime` out of `kwargs` and let new steps see them."""
+    words = {field.name for field in fields(Runtime)} & set(kwargs)
+    given = {name: kwargs.pop(name) for name in words}
+    given = {name: value for name, value in given.items() if value is not None}
+    token = _RUNTIME.set(replace(_RUNTIME.get(), **given))
+    try:
+        yield
+    finally:
+        _RUNTIME.reset(token)
