@@ -101,7 +101,7 @@ def _title(combined: ImageModel, name: str) -> str:
     target = meta.target.proposer_name or meta.target.catalog_name or ""
     observed = ", ".join(part for part in (target, " ".join(filter(None, words))) if part)
     number = meta.resample.pointings
-    exposures = f" of {number} exposures" if number else ""
+    exposures = f" of {number} exposure{'s' * (number > 1)}" if number else ""
     return f"{observed}\nabove: {name} on the detector; below: combination{exposures}"
 
 

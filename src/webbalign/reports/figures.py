@@ -199,6 +199,8 @@ def _ticks(norm: Any) -> list[float]:
         return [0.0, top / 10, top]
     if isinstance(norm, AsinhNorm):
         near, far = norm.linear_width, float(f"{0.7 * (norm.vmax or 1.0):.1g}")
+        if far > 30 * near:  # there is no room for the others about 0
+            return [-far, 0.0, far]
         return [-far, -near, 0.0, near, far] if far > 2 * near else [-near, 0.0, near]
     step = float(f"{0.7 * norm.vmax:.1g}")
     return [-step, 0.0, step]
