@@ -133,6 +133,16 @@ def test_a_reference_without_signal_is_named_and_left_in_place(pair, caplog):
     assert "1 of 3 references could not be aligned" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("instrument", "align_to", "warned"),
+    [("MIRI", "first", True), ("MIRI", "each", False), ("NIRCAM", "first", False)],
+)
+def test_what_first_costs_on_miri_is_said(pair, caplog, instrument, align_to, warned):
+    pair[0].meta.instrument.name = instrument
+    run(pair, align_to=align_to)
+    assert ("twice the starlight" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("fit_weighting", ["mask", "mask_and_errors"])
 def test_an_image_without_a_good_pixel_spoils_no_other(pair, fit_weighting):
     expected = run(pair, fit_weighting=fit_weighting)
