@@ -75,13 +75,15 @@ def test_both_together_connect_what_neither_does_alone(field, tmp_path):
     assert np.isfinite(table["closure"][2]).all()
 
 
-def test_general_corrections_cannot_be_told_by_images(field, tmp_path):
+@pytest.mark.parametrize("given", [{"fitgeometry": "general"}, {"solver": "sequential"}])
+def test_what_images_cannot_tell_is_refused_before_any_work(field, tmp_path, given):
     step = GetWCSAdjustStep(
         field.parent, None, "m51", tmp_path, bands=["F770W"], method="combined",
-        tweakreg_parameters={"fitgeometry": "general"}, corr_rotation=False,
+        tweakreg_parameters=given, corr_rotation=False,
     )  # fmt: skip
-    with pytest.raises(OptionError, match="fitgeometry"):
-        step.run_combined("F770W", tmp_path)
+    with pytest.raises(OptionError, match="F770W.*fitgeometry"):
+        step.run_combined("F770W", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.slow

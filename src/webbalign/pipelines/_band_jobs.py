@@ -118,6 +118,12 @@ def band_job(
         correlating=correlating,
         stacking=stacking,
     )
+    if job.method == "combined" and (
+        job.options.solver != "global" or job.options.fitgeometry not in ("shift", "rshift")
+    ):
+        raise OptionError(
+            f"{band}: method combined needs solver=global, and fitgeometry=shift or rshift"
+        )
     _ = job.keys  # an image that does not tell its visit is refused before any work
     return job
 
