@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
-from webbalign.core._detection import Frame, neighbours
+from webbalign.core._detection import Frame, neighbours, places
 
 __all__ = ["BurntStars", "burnt_stars", "duplicates", "in_halo", "on_burnt"]
 
@@ -81,11 +81,12 @@ def _cores(bad: np.ndarray, seeds: np.ndarray) -> list[tuple[np.ndarray, np.ndar
     seeded = np.zeros(count + 1, dtype=bool)
     seeded[labels[seeds]] = True
     # by pixel and not by box: that of the detector's dead border is the whole frame
-    y, x = np.nonzero(bad)
-    kept = seeded[labels[y, x]]
-    y, x = y[kept], x[kept]
-    order = np.argsort(labels[y, x], kind="stable")
-    cuts = np.flatnonzero(np.diff(labels[y, x][order])) + 1
+    y, x = places(bad)
+    number = labels[y, x]
+    kept = seeded[number]
+    y, x, number = y[kept], x[kept], number[kept]
+    order = np.argsort(number, kind="stable")
+    cuts = np.flatnonzero(np.diff(number[order])) + 1
     return [(y[core], x[core]) for core in np.split(order, cuts)]
 
 

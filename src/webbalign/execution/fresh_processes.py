@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["fresh_processes", "start_worker"]
 
 _QUIET = "webbalign.execution._quiet_imports"
+# New objects between two collections; a WCS is ten thousand, which hold little memory.
+_THRESHOLD = 50_000
 _blocks: list[BaseContext] = []  # that use the server
 
 
@@ -75,5 +77,6 @@ def start_worker(threads: int, forked_for: Mapping[str, str] | None = None) -> N
     os.environ.clear()
     os.environ.update(forked_for)
     allow_threads(threads)
-    gc.freeze()
+    gc.freeze()  # what was imported is no garbage
+    gc.set_threshold(_THRESHOLD, *gc.get_threshold()[1:])
     gc.enable()

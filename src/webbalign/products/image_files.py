@@ -219,9 +219,10 @@ def _array(hdulist: fits.HDUList, name: str, shape: tuple[int, int]) -> NDArray[
     data = hdulist[name].data if name in hdulist else None
     if data is None or data.shape != shape:
         return None
+    del hdulist[name].data  # it is ours now, and goes when we are done with it
     if data.dtype.isnative:
         return np.asarray(data)
-    # the array is nobody else's: in place, since fresh memory costs more than the swap itself
+    # in place, since fresh memory costs more than the swap itself
     native: NDArray[Any] = data.byteswap(inplace=True).view(data.dtype.newbyteorder("="))
     return native
 
