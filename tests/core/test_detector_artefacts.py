@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.dirtysky import dirty_sky
-from tests.core.skynetwork import rms, sky
+from tests.core.skynetwork import rms, sky, turned
 from webbalign.core._detector_artefacts import without_artefacts
 from webbalign.core.astrometry import ImageStatus, align_starlists
-from webbalign.core.matching import AbsMatching
+from webbalign.core.matching import AbsMatching, Matching
 
 
 def dropped(lists):
-    return [stars.weight == 0 for stars in without_artefacts(lists)]
+    return [stars.weight == 0 for stars in without_artefacts(lists, Matching())]
 
 
 @pytest.mark.parametrize("step", [0.3, 1.0, 3.0, 8.0])
@@ -42,7 +42,7 @@ def test_more_artefacts_than_stars_do_not_align_images(step):
 
 def test_nothing_is_dropped_from_lists_without_artefacts():
     for field in (sky(0, detectors=1, density=0.1), dirty_sky(0, density=0.1)[0]):
-        same = without_artefacts(field.lists)
+        same = without_artefacts(field.lists, Matching())
         assert all(one is other for one, other in zip(same, field.lists, strict=True))
 
 
@@ -59,6 +59,19 @@ def test_other_detectors_are_not_compared():
         for k, stars in enumerate(field.lists[1:], 1)
     ]
     assert not any(gone.any() for gone in dropped(field.lists))
+
+
+def test_stars_at_one_pixel_whose_wcs_differ_are_told_by_the_catalog():
+    """Without it, it cannot be told that they are no artefacts."""
+    field, reference = dirty_sky(4, exposures=2, step=0.0, pointing=0.0)
+    field.lists[1] = replace(field.lists[1], plane=turned(field.truth[1], 0.7, -0.4, 0.0))
+    assert dropped(field.lists)[1].sum() > 60
+    few = AbsMatching(abs_minobj=8)
+    solution = align_starlists(field.lists, reference, abs_matching=few)
+    assert {image.status for image in solution.images} == {ImageStatus.ALIGNED}
+    assert rms(field.errors([image.correction for image in solution.images])) < 2.0
+    alone = align_starlists(field.lists)
+    assert {image.status for image in alone.images} == {ImageStatus.UNCHANGED}
 
 
 def test_sources_of_other_brightness_are_no_artefacts():

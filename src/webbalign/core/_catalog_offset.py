@@ -20,7 +20,8 @@ from webbalign.core.offsets import Offset, OffsetStatus, SearchList, search_offs
 
 __all__ = ["CatalogOffset", "Refusal", "find_catalog_offset"]
 
-# So many stars must be in both lists themselves, whatever lies beside others.
+# So many stars must be in both lists themselves, whatever lies beside others; and so many must
+# have something beside them for it to be mentioned.
 _LEAST_DIRECT = 5
 
 
@@ -93,7 +94,8 @@ def _undecided(first: Agreement, rivals: Sequence[Agreement], name: str) -> str:
 
 
 def _note(n_beside: int, name: str) -> str:
-    if not n_beside:
+    # fewer are no pattern
+    if n_beside < _LEAST_DIRECT:
         return ""
     return (
         f"{n_beside} stars of {name} are not in the images, but a fainter source is always at the "

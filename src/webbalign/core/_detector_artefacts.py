@@ -1,21 +1,25 @@
 """Sources that stay at one pixel while the telescope moves: hot pixels and the like, no stars.
 
 Many of them agree with one another in all images of a detector, as if it had not moved, and where
-the move is within the radius of the search they would pass for stars.
+the move is within the radius of the search they would pass for stars. They may be stars only if the
+WCS is wrong by just the move: then the other sources show no move, and a catalog has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from scipy.special import gammainc
 
-from webbalign.core.planes import ARCSEC
-from webbalign.core.starlists import StarList
+from webbalign.core.matching import Matching
+from webbalign.core.offsets import SearchList, search_offset
+from webbalign.core.planes import ARCSEC, TangentPlane
+from webbalign.core.starlists import ReferenceStars, StarList
 
 __all__ = ["without_artefacts"]
 
@@ -33,23 +37,43 @@ _AROUND = 4.0
 # may be less certain.
 _BY_CHANCE = 1e-4
 _ONE_BY_CHANCE = 0.1
+# So many pairs of images are looked at to see whether there are stars that moved.
+_PAIRS = 6
 
 
-def without_artefacts(lists: Sequence[StarList]) -> list[StarList]:
+def without_artefacts(
+    lists: Sequence[StarList],
+    options: Matching,
+    reference: ReferenceStars | None = None,
+    abs_options: Matching | None = None,
+) -> list[StarList]:
     """Return the lists with weight 0 for the sources that are fixed in the detector.
 
     Images are of one detector if their outlines are the same in their own planes. A source is
     fixed if another image of the detector has an equally bright one at the same pixel, though by
     the WCS of the two the sky has moved; and if an image has more of them than chance would bring.
+    All the same they are stars if they agree with the reference catalog and the others show no
+    move.
 
     Parameters
     ----------
     lists : sequence of StarList
+    options : Matching
+        Of the search of the offset between images.
+    reference : ReferenceStars, optional
+    abs_options : Matching, optional
+        Of the search of the offset from the reference; default: those of images.
     """
     found = list(lists)
     for members in _detectors(lists):
         stars = _Stars.of([lists[k] for k in members])
         fixed = stars.fixed()
+        if not fixed.any():
+            continue
+        if reference is not None and not stars.others_moved(fixed, options):
+            skies = [reference.sky_at(k) for k in members]
+            if stars.are_known(fixed, skies, abs_options or options):
+                continue
         for number, k in enumerate(members):
             mine = fixed[stars.image == number]
             if mine.any():
@@ -123,8 +147,53 @@ class _Stars:
         certain = gammainc(np.maximum(found, 1), np.maximum(by_chance, 1e-12)) < _BY_CHANCE
         return (count > 0) & (chance < _ONE_BY_CHANCE) & certain[self.image]
 
+    def others_moved(self, fixed: NDArray[np.bool_], options: Matching) -> bool:
+        """Tell whether the sources that are not fixed agree with a move of the sky."""
+        many = np.bincount(self.image[~fixed], minlength=len(self.axes))
+        many *= np.bincount(self.image[fixed], minlength=len(self.axes)) > 0
+        images = np.argsort(-many, kind="stable")[: _PAIRS + 1]
+        for a, b in list(combinations(images[many[images] > 0].tolist(), 2))[:_PAIRS]:
+            first, second = (
+                self._search_list(~fixed & (self.image == k), b, options) for k in (a, b)
+            )
+            offset, pairs, _ = search_offset(
+                first, second, replace(options, minobj=1), pixel_scale=self.pixel, widen=False
+            )
+            if not offset.status.usable or not len(pairs):
+                continue
+            own = np.flatnonzero(~fixed & (self.image == a))[pairs]
+            moved = offset.apply(self._seen_in(own, np.full(len(own), b))) - self.xy[own]
+            if np.median(np.hypot(*moved.T)) > _MOVED * self.pixel:
+                return True
+        return False
+
+    def are_known(
+        self, fixed: NDArray[np.bool_], skies: Sequence[Array], options: Matching
+    ) -> bool:
+        """Tell whether fixed sources agree with a catalog (n, 2; degrees) for one of the images."""
+        image = int(np.bincount(self.image[fixed]).argmax())
+        with np.errstate(invalid="ignore"):
+            stars = TangentPlane(self.axes[image]).from_sky(skies[image])
+        here = self._search_list(fixed & (self.image == image), image, options)
+        there = SearchList.of(stars)
+        offset, pairs, _ = search_offset(
+            here, there, replace(options, minobj=1), pixel_scale=self.pixel, widen=False
+        )
+        return offset.status.usable and len(pairs) > 0
+
+    def _search_list(self, chosen: NDArray[np.bool_], frame: int, options: Matching) -> SearchList:
+        """Return sources in the plane of an image, as its WCS and theirs have it."""
+        rows = np.flatnonzero(chosen)
+        flux = 10.0 ** (-0.4 * self.magnitude[rows])
+        at = self._seen_in(rows, np.full(len(rows), frame))
+        return SearchList.of(at, flux=flux, separation=options.separation)
+
+    def _seen_in(self, rows: Indices, frame: Indices) -> Array:
+        """Positions (k, 2) of sources in the planes of other images, arcsec."""
+        there = np.einsum("kij,kj->ki", self.axes[frame], self.vectors[rows])
+        return np.asarray(there[:, :2] / there[:, 2:] / ARCSEC)
+
     def _moved(self, one: Indices, other: Indices) -> NDArray[np.bool_]:
         """Tell whether the sky has moved at the place of each pair, as the WCS have it."""
-        there = np.einsum("kij,kj->ki", self.axes[self.image[other]], self.vectors[one])
-        xy = there[:, :2] / there[:, 2:] / ARCSEC
-        return np.asarray(np.hypot(*(xy - self.xy[one]).T) > _MOVED * self.pixel)
+        there = self._seen_in(one, self.image[other])
+        return np.asarray(np.hypot(*(there - self.xy[one]).T) > _MOVED * self.pixel)

@@ -33,9 +33,9 @@ _FEW_SHARED = 0.5
 # A relation of fluxes and magnitudes with a smaller scatter (mag) predicts the one from the other.
 _TIGHT = 0.75
 # If less than these parts of what should be in the other list are there, and so many are missing,
-# the match explains neither list. Many stars are believed if the catalog's are found.
-_CATALOG_FOUND, _LIST_FOUND = 0.5, 0.1
-_MISSING, _MANY = 20, 30
+# the match explains neither list.
+_CATALOG_FOUND, _LIST_FOUND = 0.6, 0.2
+_MISSING = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +140,19 @@ def _by_brightness(one: Agreement, other: Agreement, brightness: Brightness) -> 
         return None
     # sources beside the catalog's stars would look too bright, but would not be most of the bright
     right, wrong = (one, other) if verdict > 0 else (other, one)
-    if _part_of_list(right, brightness)[0] < _part_of_list(wrong, brightness)[0]:
-        return None
-    return verdict
+    most, some = (
+        _part_of_list(right, brightness, wrong)[0],
+        _part_of_list(wrong, brightness, right)[0],
+    )
+    alone = _part_of_list(right, brightness)[0] >= _part_of_list(wrong, brightness)[0]
+    return verdict if alone or some <= min(most, _CATALOG_FOUND) else None
 
 
 def is_unlikely(agreement: Agreement, inside: NDArray[np.bool_], brightness: Brightness) -> bool:
-    """Tell if a match leaves unexplained nearly everything that should match.
+    """Tell if a match leaves unexplained most of what should match in both lists.
 
-    A list that has many stars as bright as those that agree is poorly explained by a catalog that
-    has few of them; then the catalog should at least be explained by the list.
+    Where a list is deeper than the catalog, or the catalog holds a part of the stars only, most of
+    the catalog is found; where many stars are saturated, most of the list is in the catalog.
 
     Parameters
     ----------
@@ -164,16 +167,19 @@ def is_unlikely(agreement: Agreement, inside: NDArray[np.bool_], brightness: Bri
     in_list, missing = _part_of_list(agreement, brightness)
     if in_list > _LIST_FOUND or missing < _MISSING:
         return False
-    if len(agreement) < _MANY:
-        return True
     limit = np.nanquantile(brightness.image, 0.8)
     expected = inside & (brightness.reference + np.median(excess) < limit)
     found = np.count_nonzero(expected[agreement.j])
     return bool(found < _CATALOG_FOUND * np.count_nonzero(expected))
 
 
-def _part_of_list(agreement: Agreement, brightness: Brightness) -> tuple[float, int]:
-    """Part of the sources as bright as those that agree that do; number of the others."""
+def _part_of_list(
+    agreement: Agreement, brightness: Brightness, apart: Agreement | None = None
+) -> tuple[float, int]:
+    """Part of the sources as bright as those that agree that do; number of the others.
+
+    Those of another agreement, `apart`, are left out.
+    """
     offset = np.median(brightness.excess(agreement))
     known = brightness.reference[agreement.j]
     predicted = brightness.image - offset
@@ -181,6 +187,8 @@ def _part_of_list(agreement: Agreement, brightness: Brightness) -> tuple[float, 
         expected = (predicted >= np.nanmin(known)) & (predicted <= np.nanmax(known))
     if np.mean(brightness.repeated[agreement.i]) > 0.5:
         expected &= brightness.repeated
+    if apart is not None:
+        expected[np.setdiff1d(apart.i, agreement.i)] = False
     n_expected = int(np.count_nonzero(expected))
     n_found = int(np.count_nonzero(expected[agreement.i]))
     return (n_found / n_expected if n_expected else 1.0), n_expected - n_found

@@ -28,6 +28,8 @@ Indices = NDArray[np.intp]
 
 # A rival is taken for real if chance makes one as good once in so many searches (log10).
 _FALSE_ALARM = -4.0
+# In a crowd that agrees badly, those that agree well are believed sooner if they are most of it.
+_FALSE_ALARM_INSIDE, _MOST_OF_IT = -2.0, 0.5
 # Most sources beside a star are within this distance of it (arcsec): a search that is small is
 # sensitive to few of them.
 _BESIDE = 2.0
@@ -100,7 +102,7 @@ def agreements(
         rival = _best(search, (first[left], second[left]), away[left], radius, width)
         if rival is None:
             break
-        shift, i, j, scatter = rival
+        shift, i, j, scatter, _ = rival
         there = _moved(offset, shift, len(i), scatter)
         found.append(Agreement(there, search.image.index[i], search.reference.index[j], -shift))
         left &= np.abs(away - shift) > 2.0 * _WINDOW_RATIO * width
@@ -122,8 +124,15 @@ def _sharpened(
         return offset
     first, second = search.pairs
     away = search.reference.z[second] - search.image.z[first]
-    core = _best(search, search.pairs, away, radius, width)
-    return offset if core is None else _moved(offset, core[0], len(core[1]), core[3])
+    core = _best(search, search.pairs, away, radius, width, _FALSE_ALARM_INSIDE)
+    if core is None:
+        return offset
+    shift, i, _, scatter, chance = core
+    if chance > _FALSE_ALARM:
+        crowd, _ = _paired(moved.z, reference, 0j, radius)
+        if len(i) < _MOST_OF_IT * len(crowd):
+            return offset
+    return _moved(offset, shift, len(i), scatter)
 
 
 def _around(
@@ -146,12 +155,13 @@ def _best(
     away: Complex,
     radius: float,
     width: float,
-) -> tuple[complex, Indices, Indices, float] | None:
-    """Return the most significant rival: its shift, pairs and one-axis scatter."""
-    best, chance = None, _FALSE_ALARM
+    least: float = _FALSE_ALARM,
+) -> tuple[complex, Indices, Indices, float, float] | None:
+    """Return the most significant place: shift, pairs, one-axis scatter, chance (log10)."""
+    best, chance = None, least
     for reach in sorted({min(_BESIDE, radius), radius}):
         for peak in find_peaks(away, pairs, reach, [width, _WINDOW_RATIO * width]):
-            if peak.log_chance > _FALSE_ALARM:
+            if peak.log_chance > least:
                 continue
             shift = _centred(away, peak.shift, peak.width)
             i, j = _paired(search.image.z, search.reference, shift, width)
@@ -165,7 +175,7 @@ def _best(
             if how <= chance:
                 left = search.reference.z[j] - search.image.z[i] - shift
                 scatter = float(np.sqrt(np.mean(np.abs(left) ** 2) / 2.0))
-                best, chance = (shift, i, j, scatter), how
+                best, chance = (shift, i, j, scatter, how), how
     return best
 
 

@@ -92,7 +92,8 @@ def align_starlists(
     matching, fitting = matching or Matching(), fitting or Fitting()
     abs_matching, abs_fitting = abs_matching or AbsMatching(), abs_fitting or AbsFitting()
     solving = solving or Solving()
-    field = StarField.of(without_artefacts(lists))
+    stars = without_artefacts(lists, matching, reference, abs_matching.matching())
+    field = StarField.of(stars)
     if images is not None and (solving.solver != "global" or fitting.fitgeometry not in _RIGID):
         raise OptionError("pairs of images need solver=global, and fitgeometry=shift or rshift")
     components, notes = _relative(
