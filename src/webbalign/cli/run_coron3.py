@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
-from webbalign.cli.run_steps import check_options, require_files
+from webbalign.cli.running import for_stpipe, not_aligned, written
 from webbalign.cli.terminal import Terminal
 
 __all__ = ["run_coron3"]
 
-_NOT_OF_THE_PIPELINE = ("dry_run", "strict", "quiet", "verbose", "debug", "log_file")
+_NOT_OF_THE_PIPELINE = ("dry_run", "strict")
 
 
 def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -32,21 +33,15 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     result = coron3.run(association, progress=terminal.progress(), **options)
     terminal.close()
     terminal.say(result.summary.text)
-    if result.exit_status and parsed.get("strict", default=False):
-        return ExitStatus.ERROR
-    return result.exit_status
+    return not_aligned(parsed) if result.exit_status else ExitStatus.OK
 
 
 def pipeline_options(parsed: Parsed) -> dict[str, Any]:
     """Return what the user wrote, the options of the steps gathered under ``steps``."""
-    options: dict[str, Any] = {}
     steps: dict[str, dict[str, Any]] = {}
     for target, value in parsed.values.items():
-        name = target[-1]
-        if isinstance(value, tuple):
-            value = list(value)
         if len(target) == 2:
-            steps.setdefault(target[0], {})[name] = value
-        elif name not in _NOT_OF_THE_PIPELINE:
-            options[name] = value
-    return {**options, "steps": steps} if steps else options
+            steps.setdefault(target[0], {})[target[1]] = value
+    options = for_stpipe(written(parsed, without=_NOT_OF_THE_PIPELINE))
+    given = {name: for_stpipe(of_step) for name, of_step in steps.items()}
+    return {**options, "steps": given} if given else options

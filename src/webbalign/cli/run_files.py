@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from webbalign.cli.checks import check_folder
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
-from webbalign.cli.run_steps import check_folder
+from webbalign.cli.running import written
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import OptionError
 from webbalign.core.options import Options
@@ -30,7 +31,7 @@ def run_asn(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     from webbalign.products.associations import make_association
 
     terminal.adopt_libraries()
-    options = options_of(parsed, "product_name", "asn_id")
+    options = written(parsed, without=("output",))
     output = parsed.get("output")
     folder = None if output is None else Path(output).parent
     association = make_association(parsed.positionals, folder=folder, **options)
@@ -80,7 +81,7 @@ def _simulate(
     check_folder(Path(folder))
     terminal.adopt_libraries()
     try:
-        options = declaration.from_mapping(options_of(parsed, *(name for (name,) in parsed.values)))
+        options = declaration.from_mapping(written(parsed))
         return function(folder, options, progress=_counter(terminal))
     except OptionError as error:
         raise UsageError(str(error)) from None
@@ -110,7 +111,7 @@ def run_psfmask_make(command: Command, parsed: Parsed, terminal: Terminal) -> in
     from webbalign.products.references import make_psfmask
 
     terminal.adopt_libraries()
-    make_psfmask(**options_of(parsed, *(target[0] for target in parsed.values)))
+    make_psfmask(**written(parsed))
     terminal.say(parsed.get("output"))
     return ExitStatus.OK
 
@@ -130,13 +131,3 @@ def run_psfmask_check(command: Command, parsed: Parsed, terminal: Terminal) -> i
         else:
             terminal.say(f"{name}: a valid PSFMASK")
     return status
-
-
-def options_of(parsed: Parsed, *names: str) -> dict[str, Any]:
-    """Return the values the user wrote for these options; what was not written is absent."""
-    terminal = ("quiet", "verbose", "debug", "log_file")
-    return {
-        name: parsed.get(name)
-        for name in names
-        if (name,) in parsed.values and name not in terminal
-    }

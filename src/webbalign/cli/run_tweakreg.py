@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
-from webbalign.cli.run_steps import check_options, require_files, save_parameters, step_options
+from webbalign.cli.run_steps import save_parameters, step_options
+from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
 from webbalign.cli.terminal import Terminal
-from webbalign.execution import executor
 
 __all__ = ["run_apply_solution", "run_find_stars", "run_solve", "run_tweakreg"]
 
-# so few images are done before worker processes have started
-_FEW = 3
 _WORKERS_NEED = ("webbalign.steps._preloaded",)
 
 
@@ -23,7 +22,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Align images and print what became of each."""
     require_files(parsed.positionals)
     check_options(parsed, "tweakreg")
-    with _pool(parsed, len(parsed.positionals), parsed.positionals[0]) as pool:
+    with _pool(parsed, parsed.positionals) as pool:
         # what this process needs is imported beside what the workers need
         from webbalign.reports.alignment import alignment_text
         from webbalign.steps import TweakRegStep
@@ -55,8 +54,13 @@ def run_find_stars(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     terminal.adopt_libraries()
     progress = terminal.progress()
     progress.start("find stars", len(parsed.positionals))
-    with _pool(parsed, len(parsed.positionals), parsed.positionals[0]) as pool:
-        find_stars(parsed.positionals, map=pool.map, advance=progress.advance, **_options(parsed))
+    with _pool(parsed, parsed.positionals) as pool:
+        find_stars(
+            parsed.positionals,
+            map=pool.map,
+            advance=progress.advance,
+            **written(parsed, without=EXECUTION),
+        )
     return ExitStatus.OK
 
 
@@ -69,10 +73,10 @@ def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     from webbalign.steps.tweakreg_parts import solve
 
     terminal.adopt_libraries()
-    options = _options(parsed)
+    options = written(parsed, without=EXECUTION)
     solution = solve(parsed.positionals, **options)
-    written = [Path(options.get("output_dir", ".")) / SOLUTION_FILE]
-    terminal.say(alignment_text(solution, written))
+    saved = [Path(options.get("output_dir", ".")) / SOLUTION_FILE]
+    terminal.say(alignment_text(solution, saved))
     return _status(parsed, solution.images)
 
 
@@ -87,39 +91,24 @@ def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> 
     source: Any = images[0] if len(images) == 1 else images
     progress = terminal.progress()
     progress.start("correct images", len(images))
-    with _pool(parsed, len(images), images[0]) as pool:
+    with _pool(parsed, images) as pool:
         done = apply_solution(
-            solution, source, map=pool.map, advance=progress.advance, **_options(parsed)
+            solution,
+            source,
+            map=pool.map,
+            advance=progress.advance,
+            **written(parsed, without=EXECUTION),
         )
     terminal.close()
     without = sum(not corrected.by for corrected in done)
     terminal.say(f"{len(done)} images written, {without} without a correction")
-    return _not_aligned(parsed) if without else ExitStatus.OK
+    return not_aligned(parsed) if without else ExitStatus.OK
 
 
-def _pool(parsed: Parsed, count: int, first: str) -> Any:
-    name = parsed.get("executor")
-    if name is None:
-        few = count < _FEW and not first.lower().endswith(".json")
-        name = "serial" if few or parsed.get("workers") == 1 else "processes"
-    return executor(name, parsed.get("workers"), _WORKERS_NEED)
-
-
-def _options(parsed: Parsed) -> dict[str, Any]:
-    """Return what the user wrote for the function that does it."""
-    ours = ("executor", "workers", "strict", "quiet", "verbose", "debug", "log_file")
-    return {
-        target[0]: list(value) if isinstance(value, tuple) else value
-        for target, value in parsed.values.items()
-        if target[0] not in ours
-    }
+def _pool(parsed: Parsed, files: list[str]) -> Any:
+    return image_pool(parsed, len(files), files[0], _WORKERS_NEED)
 
 
 def _status(parsed: Parsed, images: Any) -> int:
     aligned = all(image.step_status == "COMPLETE" for image in images)
-    return ExitStatus.OK if aligned else _not_aligned(parsed)
-
-
-def _not_aligned(parsed: Parsed) -> int:
-    strict = parsed.get("strict", default=False)
-    return ExitStatus.ERROR if strict else ExitStatus.NOT_ALIGNED
+    return ExitStatus.OK if aligned else not_aligned(parsed)

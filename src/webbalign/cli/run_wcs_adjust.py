@@ -6,19 +6,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from webbalign.cli.checks import check_options
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
-from webbalign.cli.run_steps import check_options
+from webbalign.cli.running import image_pool, not_aligned
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import InputError, OptionError
-from webbalign.execution import executor
 
 __all__ = ["run_apply", "run_get", "run_show"]
 
 # how the names of options of correlation and stacks begin
 _CORRELATION = ("corr_", "stack_")
-_FEW = 3  # so few images are done before worker processes have started
 
 
 def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -50,7 +49,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     terminal.adopt_libraries()
     images = {band: band_images(folder, band) for band in bands}
     output = Path(parsed.get("output_dir", default=".")).expanduser()
-    with _pool(parsed, sum(map(len, images.values()))) as pool:
+    with image_pool(parsed, sum(map(len, images.values()))) as pool:
         adjust = get_wcs_adjust(
             images,
             output_dir=output,
@@ -67,7 +66,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         drawn = draw_adjust(adjust, written[0].with_suffix(".png"), pairs)
         written += [drawn] if drawn else []
     terminal.say(adjust_text(adjust, written))
-    return ExitStatus.OK if adjust.all_aligned else _not_aligned(parsed)
+    return ExitStatus.OK if adjust.all_aligned else not_aligned(parsed)
 
 
 def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -88,7 +87,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     }
     progress = terminal.progress()
     progress.start("correct images", len(images))
-    with _pool(parsed, len(images)) as pool:
+    with image_pool(parsed, len(images)) as pool:
         done = apply_wcs_adjust(table, images, map=pool.map, advance=progress.advance, **options)
     terminal.close()
     for image in done:
@@ -101,7 +100,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         f"{len(done)} images written, {copied} without a correction, "
         f"{unaligned - copied} with a doubtful one"
     )
-    return _not_aligned(parsed) if unaligned else ExitStatus.OK
+    return not_aligned(parsed) if unaligned else ExitStatus.OK
 
 
 def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -151,15 +150,3 @@ def _parameters(name: str | None) -> dict[str, Any]:
         inner = content.get(key)
         content = inner if isinstance(inner, dict) else content
     return content
-
-
-def _pool(parsed: Parsed, count: int) -> Any:
-    name = parsed.get("executor")
-    if name is None:
-        name = "serial" if count < _FEW or parsed.get("workers") == 1 else "processes"
-    return executor(name, parsed.get("workers"))
-
-
-def _not_aligned(parsed: Parsed) -> int:
-    strict = parsed.get("strict", default=False)
-    return ExitStatus.ERROR if strict else ExitStatus.NOT_ALIGNED
