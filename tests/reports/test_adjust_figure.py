@@ -5,6 +5,7 @@ import pytest
 from astropy.table import Table
 from PIL import Image
 
+from webbalign.core.errors import InputError
 from webbalign.core.planes import TangentPlane
 from webbalign.products.corrector import Correction
 from webbalign.products.visit_pairs import VisitPair, read_visit_pairs
@@ -116,3 +117,17 @@ def test_pairs_are_read_from_the_folder_beside_the_table(tmp_path):
         "bands": {band: {"method": "cross_corr"} for band in ("F770W", "F1130W")},
     }
     assert len(read_visit_pairs(table, WcsAdjust((), run))) == 1
+
+
+def test_tables_of_no_pairs_and_broken_ones(tmp_path):
+    run = {"bands": {"F770W": {"method": "cross_corr"}}}
+    table = tmp_path / "get_wcs_adjust" / "F770W_cross_corr_pairs.ecsv"
+    table.parent.mkdir()
+    names = ("first", "second", "status", "used")
+    empty = Table({name: np.array([], dtype=bool if name == "used" else str) for name in names})
+    empty["closure"] = np.zeros((0, 2))
+    empty.write(table)
+    assert read_visit_pairs(tmp_path / "m51_wcs_adjust.toml", WcsAdjust((), run)) == ()
+    table.write_text("# %ECSV 1.0\nfirst second\njw1 jw2\n")
+    with pytest.raises(InputError, match="F770W_cross_corr_pairs"):
+        read_visit_pairs(tmp_path / "m51_wcs_adjust.toml", WcsAdjust((), run))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from webbalign.core.errors import InputError
 from webbalign.products.wcs_adjust_file import WcsAdjust
 
 __all__ = ["VisitPair", "read_visit_pairs"]
@@ -56,22 +57,34 @@ def read_visit_pairs(path: str | Path, adjust: WcsAdjust) -> tuple[VisitPair, ..
     -------
     tuple of VisitPair
         Empty where the folder is not there, or nothing was compared by images.
+
+    Raises
+    ------
+    InputError
+        If such a table cannot be read.
     """
+    folder = Path(path).parent / WORK_FOLDER
+    tables = [folder / name for name in _file_names(adjust)]
+    return tuple(pair for table in tables if table.is_file() for pair in _pairs_in(table))
+
+
+def _pairs_in(path: Path) -> list[VisitPair]:
     from astropy.table import Table
 
-    folder = Path(path).parent / WORK_FOLDER
-    found: list[VisitPair] = []
-    for name in _file_names(adjust):
-        table = folder / name
-        if not table.is_file():
-            continue
-        for row in Table.read(table, format="ascii.ecsv"):
-            closure = float(np.hypot(*np.asarray(row["closure"], dtype=np.float64)))
-            used = bool(row["used"])
-            found.append(
-                VisitPair(str(row["first"]), str(row["second"]), str(row["status"]), used, closure)
+    expected = "the pairs that wcs-adjust get wrote beside the table"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if sum(not line.startswith("#") for line in lines) <= 1:
+            return []  # (of columns of pairs of numbers without a row astropy makes an error)
+        return [
+            VisitPair(
+                str(row["first"]), str(row["second"]), str(row["status"]), bool(row["used"]),
+                float(np.hypot(*np.asarray(row["closure"], dtype=np.float64))),
             )
-    return tuple(found)
+            for row in Table.read(path, format="ascii.ecsv")
+        ]  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"not readable ({error})", expected) from None
 
 
 def _file_names(adjust: WcsAdjust) -> list[str]:
