@@ -14,7 +14,7 @@ from webbalign.cli.running import EXECUTION, for_stpipe, not_aligned, written
 from webbalign.cli.terminal import Terminal
 from webbalign.execution import executor
 
-__all__ = ["run_step", "save_parameters", "step_options"]
+__all__ = ["run_step", "step_options"]
 
 # Of the step commands' flags, those that the step itself does not know.
 _NOT_OF_THE_STEP = (*EXECUTION, "overwrite", "save_parameters")
@@ -50,7 +50,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
                 **options,
             )
             if parsed.get("save_parameters") is not None:
-                save_parameters(instance, parsed.get("save_parameters"))
+                instance.export_config(parsed.get("save_parameters"))
             result = instance.run(*inputs)
             if entry.name == "align_refs" and not _all_aligned(result):
                 status = not_aligned(parsed)
@@ -73,11 +73,6 @@ def _calls(step: str, names: list[str]) -> list[list[Any]]:
     if step in _TAKES_A_LIST and len(names) > 1:
         return [[names]]
     return [list(names)]
-
-
-def save_parameters(step: Any, output: str) -> None:
-    """Write the parameters of a step into a file."""
-    step.export_config(output)
 
 
 def _all_aligned(result: Any) -> bool:

@@ -9,7 +9,7 @@ from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
-from webbalign.cli.run_steps import save_parameters, step_options
+from webbalign.cli.run_steps import step_options
 from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
 from webbalign.cli.terminal import Terminal
 
@@ -38,7 +38,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             **{**options, "save_results": True},
         )
         if parsed.get("save_parameters") is not None:
-            save_parameters(step, parsed.get("save_parameters"))
+            step.export_config(parsed.get("save_parameters"))
         step.run(source)
     terminal.close()
     terminal.say(alignment_text(step.solution, step.written))
