@@ -10,6 +10,7 @@ from webbalign.cli.commands import STEPS
 from webbalign.cli.errors import UsageError
 from webbalign.cli.parser import Parsed
 from webbalign.core.errors import InputError, OptionError
+from webbalign.products.inputs import require_file
 
 __all__ = ["check_folder", "check_options", "require_files"]
 
@@ -60,9 +61,7 @@ def check_options(parsed: Parsed, step: str | None = None) -> None:
 def _check_file(option: str, name: str) -> None:
     if name.strip().lower() in _NO_FILE:
         return
-    if not Path(name).is_file():
-        found = "is a folder" if Path(name).is_dir() else "no such file"
-        raise InputError(name, found, _FILES_READ[option])
+    require_file(name, _FILES_READ[option])
     if option != "config_file":
         return
     from stpipe import config_parser

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from webbalign.core.errors import InputError
+from webbalign.products.inputs import require_file
 
 __all__ = ["ExposureHeader", "read_header"]
 
@@ -69,9 +70,7 @@ def read_header(path: str | Path) -> ExposureHeader:
     InputError
         If the file is missing or unreadable, or holds no cube of integrations.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "is a folder" if path.is_dir() else "no such file", _EXPECTED)
+    path = require_file(path, _EXPECTED)
     state = path.stat()
     return _read(path, state.st_mtime_ns, state.st_size)
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from webbalign.core.errors import InputError
 from webbalign.core.psfmask import derive_weight, hole_weight, to_weight
 from webbalign.products.atomic import atomic_path, refuse_input
+from webbalign.products.inputs import require_file
 from webbalign.products.mask_checks import EXACT, problems_of_image, problems_of_keywords
 
 __all__ = ["make_psfmask"]
@@ -128,9 +129,7 @@ def _image(source: str | Path | ArrayLike) -> tuple[ArrayLike, str]:
         return source, "array"
     from astropy.io import fits
 
-    if not Path(source).is_file():
-        found = "is a folder" if Path(source).is_dir() else "no such file"
-        raise InputError(source, found, "an image")
+    require_file(source, "an image")
     try:
         with fits.open(source) as hdulist:
             for hdu in hdulist:

@@ -14,6 +14,7 @@ from webbalign.core.errors import InputError
 from webbalign.core.mapped import visit
 from webbalign.core.psfmask import LARGEST_OFFSET, derive_weight, mask_centre, to_weight
 from webbalign.products.crds_cache import crds_parameters, find_parameters, find_reference
+from webbalign.products.inputs import require_file
 from webbalign.products.mask_checks import Problem, check_psfmask
 from webbalign.products.mask_files import make_psfmask
 from webbalign.products.models import NON_SCIENCE
@@ -146,8 +147,7 @@ def star_position(model: JwstDataModel) -> tuple[float, float] | None:
 def _read(path: Path) -> tuple[NDArray, tuple[int, int] | None]:
     from astropy.io import fits
 
-    if not path.is_file():
-        raise InputError(path, "no such file", "a PSFMASK file")
+    require_file(path, "a PSFMASK file")
     try:
         with fits.open(path) as hdulist:
             if "SCI" not in hdulist or hdulist["SCI"].data is None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core.errors import InputError
+from webbalign.products.inputs import require_file
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -35,8 +36,7 @@ def read_table(path: Path, expected: str) -> Table:
     from astropy.io.registry import IORegistryError
     from astropy.table import Table
 
-    if not path.is_file():
-        raise InputError(path, "is a folder" if path.is_dir() else "no such file", expected)
+    require_file(path, expected)
     try:
         with warnings.catch_warnings():
             # units that astropy does not know, several tables in one file, masked columns
