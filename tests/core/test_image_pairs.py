@@ -1,6 +1,7 @@
 """Groups are put where the pairs say, in one solution."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -175,3 +176,19 @@ def test_what_all_pairs_of_a_group_have_in_common_adds_to_its_error():
         # of the group and of the reference; at the edge the turn moves y only
         np.testing.assert_allclose(added, 2 * 5e-3**2 * np.array([[1, 1], [1, 2]]), rtol=1e-6)
     assert not more.groups[0].correction.cov.any()
+
+
+def test_pairs_can_be_measured_in_other_processes():
+    data = noisy(scene(), 1, 0.03)
+    images = [GridImage(name, data, np.ones_like(data), (0, 0)) for name in "ab"]
+
+    def through_pickle(function, tasks):
+        for task in tasks:
+            call, argument = pickle.loads(pickle.dumps((function, task)))
+            yield pickle.loads(pickle.dumps(call(argument)))
+
+    options = Correlating(corr_searchrad=0.2, corr_block=24)
+    (here,) = measure_pairs(images, 0.1, options)
+    (there,) = measure_pairs(images, 0.1, options, run=through_pickle)
+    np.testing.assert_array_equal(there.shift, here.shift)
+    np.testing.assert_array_equal(there.place_covs, here.place_covs)

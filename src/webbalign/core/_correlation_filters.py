@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter, uniform_filter
 
-__all__ = ["SMOOTHING", "compressed", "high_passed", "robust_sigma", "smoothed"]
+__all__ = ["SMOOTHING", "Highpass", "compressed", "high_passed", "robust_sigma", "smoothed"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,19 +59,39 @@ def high_passed(image: Array, mask: Mask, sigma: float) -> Array:
     ndarray (ny, nx)
         0 on masked pixels.
     """
-    half = max(round(np.sqrt(sigma**2 + 0.25)), 1)
-    # with room for all three boxes, so that an edge of the array is like any edge of the mask
-    total = np.pad(np.where(mask, image, 0.0), 3 * half)
-    weight = np.pad(mask.astype(np.float64), 3 * half)
-    # three boxes in a row are close to a Gaussian, and cost the same at any width
-    for _ in range(3):
-        total = uniform_filter(total, 2 * half + 1, mode="constant")
-        weight = uniform_filter(weight, 2 * half + 1, mode="constant")
-    inner = (slice(3 * half, -3 * half),) * 2
-    total, weight = total[inner], weight[inner]
-    near = weight > 1e-6
-    mean = np.where(near, total / np.where(near, weight, 1.0), 0.0)
-    return np.where(mask & near, image - mean, 0.0)
+    return Highpass(mask, sigma)(image)
+
+
+class Highpass:
+    """The filter of `high_passed` for many images under one mask.
+
+    Parameters
+    ----------
+    mask : ndarray (ny, nx) of bool
+    sigma : float
+        Of the (nearly Gaussian) kernel, px.
+    """
+
+    def __init__(self, mask: Mask, sigma: float) -> None:
+        self._half = max(round(np.sqrt(sigma**2 + 0.25)), 1)
+        self._mask = mask
+        weight = self._boxes(mask.astype(np.float64))
+        self._near = mask & (weight > 1e-6)
+        self._weight = np.where(self._near, weight, 1.0)
+
+    def __call__(self, image: Array) -> Array:
+        """Return the image less its local mean, 0 on masked pixels."""
+        mean = self._boxes(np.where(self._mask, image, 0.0)) / self._weight
+        return np.where(self._near, image - mean, 0.0)
+
+    def _boxes(self, image: Array) -> Array:
+        half = self._half
+        # with room for all three boxes, so that an edge of the array is like any edge of the mask
+        total = np.pad(image, 3 * half)
+        # three boxes in a row are close to a Gaussian, and cost the same at any width
+        for _ in range(3):
+            total = uniform_filter(total, 2 * half + 1, mode="constant")
+        return np.asarray(total[(slice(3 * half, -3 * half),) * 2])
 
 
 def compressed(image: Array, mask: Mask) -> Array:

@@ -100,7 +100,7 @@ def measure_pair(
     found = correlate(one, two, max_shift=reach, options=options)
     pair = _on_plane(first.name, second.name, found, (rows[0], columns[0]), pixel_scale, band)
     covs = [_place_cov(image, pair.point, pixel_scale) for image in (first, second)]
-    return replace(pair, place_covs=np.stack(covs))
+    return replace(pair, place_covs=np.stack(covs), image_part=1.0)
 
 
 def _place_cov(image: GridImage, point: Array, pixel_scale: float) -> Array:

@@ -92,8 +92,8 @@ class PairNetwork:
         distance = self._distances(self._least_sum(), extra)
         # as many pairs as there are images, less one, are met exactly: the others tell the scale
         others = np.sort(distance)[self.n_images - 1 :]
-        scale = max(float(np.median(others)), 1.0) if len(others) else 1.0
-        used = distance <= (2.0 * sigma) ** 2 * scale
+        scale = max(float(others[(len(others) - 1) // 2]), 1.0) if len(others) else 1.0
+        used = distance <= sigma**2 * scale
         for _ in range(_ROUNDS):
             used = self._spanning(used, distance)
             chi2, freedom = self._chi2(used, extra)

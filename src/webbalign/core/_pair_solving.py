@@ -73,7 +73,7 @@ def solve_pairs(
     fits = {frame.name: _unconnected(frame, held) for frame in ordered}
     used, closure = np.zeros(len(pairs), dtype=bool), np.full((len(pairs), 2), np.nan)
     agreed = Agreement(np.zeros(0, dtype=bool), np.zeros(0), 0.0, float("nan"), 0)
-    independent = 1.0
+    independent, own = 1.0, dict[str, Array]()
     if len(members) > 1:
         inside = [pairs[k] for k in rows]
         agreed = _agreement(members, inside, sigma)
@@ -82,7 +82,7 @@ def solve_pairs(
         closure[rows] = [_closure(solution, members, pair, plane) for pair in inside]
         independent = independent_part(agreed.chi2, agreed.freedom)
         right = [pair for pair, use in zip(inside, agreed.used, strict=True) if use]
-        own = own_errors(members, right, plane, 1.0 - independent)
+        own = own_errors(members, right, plane, closed=agreed.freedom > 0)
         (holder,) = (frame for frame in members if frame.name == held)
         for g, frame in enumerate(members):
             count = sum(frame.name in (p.first, p.second) for p in right)
@@ -101,6 +101,7 @@ def solve_pairs(
         floor=agreed.floor,
         chi2_reduced=agreed.chi2,
         independent=independent,
+        own=own,
     )
 
 

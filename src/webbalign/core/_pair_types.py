@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +79,9 @@ class ImagePair:
         Covariances of the places of the first and the second image as a whole, shift at the point
         (arcsec) and rotation (radians): what all pairs of an image have in common, so that it is
         not in `shift_cov`.
+    image_part : float
+        Part of `shift_cov` that is noise of the two images, which displaces each of them against
+        all others alike: 1 for what was measured in images, 0 for independent measurements.
     """
 
     first: str
@@ -92,6 +96,7 @@ class ImagePair:
     significance: float
     band: str = ""
     place_covs: Array = field(default_factory=lambda: np.zeros((2, 3, 3)), repr=False)
+    image_part: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +141,10 @@ class PairSolution:
     chi2_reduced : float
         Of the pairs used, with the errors as stated; NaN without freedom.
     independent : float
-        Part of the stated variance of pairs, 0 to 1, that is each pair's own; the rest is that of
-        the images, which all pairs of an image have in common.
+        Variance that the closures show, 0 to 1, in units of the stated one.
+    own : mapping
+        By name, what all pairs of a group have in common beyond that: covariance (3, 3) of shift
+        (arcsec) at the middle of the group, and rotation.
     """
 
     groups: tuple[GroupFit, ...]
@@ -147,3 +154,4 @@ class PairSolution:
     floor: float
     chi2_reduced: float
     independent: float = 1.0
+    own: Mapping[str, Array] = field(default_factory=dict, repr=False)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, correlate1d, gaussian_filter, shift
 
-from webbalign.core._correlation_filters import high_passed, smoothed
+from webbalign.core._correlation_filters import Highpass, smoothed
 from webbalign.core._correlation_fit import step_response
 from webbalign.core.correlation import CorrelationStatus
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Layers = NDArray[np.float32]
 
 _MAX_ITER = 8
-_CONVERGED = 2e-4  # px
+_CONVERGED = 3e-4  # px
 # px by which the layers are displaced at first
 _START = 0.02
 # px: beyond this the first two terms of a Taylor series are too few
@@ -33,7 +33,7 @@ _TAYLOR = 0.1
 _LARGEST = 0.5
 # derivative to the sixth order: differences of neighbours are 15 % too small on an undersampled PSF
 _SLOPE = np.array([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / 60.0
-_HIGHPASS, _BLOCK = 16.0, 64
+_HIGHPASS, _BLOCK = 16.0, 32
 # weights fall to a quarter at this many sigmas
 _SOFT = 4.0
 # px: slopes are averaged over such a neighbourhood where they stand for errors
@@ -109,6 +109,9 @@ def layer_shifts(layers: Layers) -> LayerShifts:
     cov = equations.jackknife() / response**2
     if not np.isfinite(cov).all() or np.sqrt(np.diag(cov).max()) > _WORST:
         return _failed(CorrelationStatus.NO_SIGNAL, layers.shape)
+    # the filter acts under other masks: the equations alone do not keep the mean quite in place
+    about_mean = np.kron(np.eye(n) - 1.0 / n, np.eye(2))
+    total, cov = total - total.mean(axis=0), about_mean @ cov @ about_mean
     centre, effect = equations.effect()
     return LayerShifts(CorrelationStatus.OK, total, cov, centre, effect @ cov @ effect.T)
 
@@ -229,6 +232,8 @@ class _Problem:
     def __init__(self, layers: Array, good: NDArray[np.bool_]) -> None:
         self._layers, self._good = layers, good
         self._count = good.sum(axis=0)
+        self._flat = [Highpass(mask & (self._count > 1), _HIGHPASS) for mask in good]
+        self._slope: list[Array] | None = None
         self._index = np.flatnonzero(self._count > 0)
         self.n_pixels = int(np.count_nonzero(self._count > 1))
         rows, columns = np.divmod(self._index, layers.shape[2])
@@ -262,16 +267,16 @@ class _Problem:
         steep = gaussian_filter(grid_x**2 + grid_y**2, _NEAR).flat[self._index]
         left = np.stack(
             [
-                high_passed(layer - mean, mask & (self._count > 1), _HIGHPASS).flat[self._index]
-                for layer, mask in zip(layers, good, strict=True)
+                flat(layer - mean).flat[self._index]
+                for layer, flat in zip(layers, self._flat, strict=True)
             ]
         )
         weight = self._weights(left, steep)
-        # the filter of the deviations acts on what displacements make of them as well
-        slope = [
-            high_passed(grid, self._count > 0, _HIGHPASS).flat[self._index]
-            for grid in (grid_x, grid_y)
-        ]
+        if self._slope is None:
+            # the filter of the deviations acts on what displacements make of them as well
+            flat = Highpass(self._count > 0, _HIGHPASS)
+            self._slope = [flat(grid).flat[self._index] for grid in (grid_x, grid_y)]
+        slope = self._slope
         products = [[self._sum(weight * a * b) for b in slope] for a in slope]
         pulls = [[self._sum(weight * a * one) for a in slope] for one in left]
         return _Equations(
