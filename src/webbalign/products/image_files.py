@@ -22,6 +22,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from webbalign.core.errors import InputError
 from webbalign.products.groups import ObservationIds
+from webbalign.products.inputs import require_file
 from webbalign.products.models import quiet_schema_warnings
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def read_info(source: str | Path | JwstDataModel, *, wcs: bool = True) -> ImageI
 
 
 def _opened(path: Path) -> fits.HDUList:
-    if not path.is_file():
-        raise InputError(path, "is a folder" if path.is_dir() else "no such file", _EXPECTED)
+    require_file(path, _EXPECTED)
     try:
         with warnings.catch_warnings():
             # a cut file fails below, with its own message

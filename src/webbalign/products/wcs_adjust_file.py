@@ -22,6 +22,7 @@ from webbalign.core.planes import TangentPlane
 from webbalign.products.atomic import atomic_path
 from webbalign.products.corrector import Correction
 from webbalign.products.image_files import ImageInfo
+from webbalign.products.inputs import require_file
 from webbalign.products.visits import AdjustKey, keys_of, parse_key
 
 __all__ = [
@@ -251,8 +252,7 @@ def read_wcs_adjust(path: str | Path) -> WcsAdjust:
         If it is missing, no TOML, or an entry cannot be used; the message names it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "is a folder" if path.is_dir() else "no such file", _EXPECTED)
+    require_file(path, _EXPECTED)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
