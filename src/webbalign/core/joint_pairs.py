@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core._image_links import ImagePairs
-from webbalign.core._pair_errors import own_errors
 from webbalign.core.correlation import CorrelationStatus
 from webbalign.core.image_pairs import ImagePair, solve_pairs
 from webbalign.core.network import GroupFrame
@@ -47,8 +46,7 @@ def joint_pairs(
     for names, members in _parts(pairs):
         inside = [frame for frame in frames if frame.name in names]
         solution = solve_pairs(inside, members, plane)
-        right = [pair for pair, use in zip(solution.pairs, solution.used, strict=True) if use]
-        own |= own_errors(inside, right, plane, 1.0 - solution.independent)
+        own |= solution.own
         radius = {frame.name: frame.radius for frame in inside}
         for pair in members:
             arm = 0.5 * min(radius[pair.first], radius[pair.second])
