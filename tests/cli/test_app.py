@@ -72,6 +72,7 @@ def test_the_nearest_help_is_named(words, hint, capsys):
         (ExecutorError("no dask"), 1, "no dask"),
         (FileNotFoundError(2, "No such file or directory", "x.asdf"), 1, "x.asdf: No such file"),
         (OSError(28, "No space left on device"), 1, "webbalign: error: No space left on device"),
+        (OSError("'fix' returned error code 127"), 1, "hook: 'fix' returned error code 127"),
         (MemoryError(), 1, "not enough memory"),
         (SystemExit("CRDS is not there"), 1, "CRDS is not there"),
         (KeyError("shape"), 1, "unexpected KeyError: 'shape' - this is a defect of webbalign"),

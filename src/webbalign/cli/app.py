@@ -154,6 +154,8 @@ def _explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OSError) and "returned error code" in str(error):
+        return f"hook: {error}"  # how stpipe says that a shell command failed
     if _is_stpipe_refusal(error):
         return f"parameters: {error}"
     if isinstance(error, MemoryError):
