@@ -34,7 +34,7 @@ _FEW_SHARED = 0.5
 _TIGHT = 0.75
 # If less than these parts of what should be in the other list are there, and so many are missing,
 # the match explains neither list.
-_CATALOG_FOUND, _LIST_FOUND = 0.6, 0.2
+_CATALOG_FOUND, _LIST_FOUND = 0.7, 0.25
 _MISSING = 20
 
 
@@ -167,8 +167,12 @@ def is_unlikely(agreement: Agreement, inside: NDArray[np.bool_], brightness: Bri
     in_list, missing = _part_of_list(agreement, brightness)
     if in_list > _LIST_FOUND or missing < _MISSING:
         return False
-    limit = np.nanquantile(brightness.image, 0.8)
-    expected = inside & (brightness.reference + np.median(excess) < limit)
+    known = brightness.reference[agreement.j]
+    with np.errstate(invalid="ignore"):
+        near = (brightness.reference >= np.nanmin(known)) & (
+            brightness.reference <= np.nanmax(known)
+        )
+    expected = inside & near
     found = np.count_nonzero(expected[agreement.j])
     return bool(found < _CATALOG_FOUND * np.count_nonzero(expected))
 
