@@ -266,6 +266,14 @@ def test_no_overwrite_refuses_before_replacing(sequence, finished):
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_no_overwrite_refuses_before_any_work(sequence, finished, tmp_path):
+    last = tmp_path / finished.model_path.name
+    last.write_bytes(b"something of mine")
+    with pytest.raises(WebbalignError, match=rf"{last.name}: exists already"):
+        run(sequence.association, output_dir=tmp_path, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == [last.name]
+
+
 def test_plan_names_members_mask_and_sizes_and_writes_nothing(sequence, tmp_path):
     text = plan(sequence.association, output_dir=str(tmp_path / "new"))
     for member in (*sequence.science, *sequence.psf):

@@ -100,6 +100,8 @@ def _counter(terminal: Terminal) -> Callable[[int, int, str], None]:
             progress.start("simulate", total)
         progress.advance(done - counted)
         counted = done
+        if done == total:
+            progress.done()
 
     return count
 

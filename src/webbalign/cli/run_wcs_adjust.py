@@ -89,6 +89,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     progress.start("correct images", len(images))
     with image_pool(parsed, len(images)) as pool:
         done = apply_wcs_adjust(table, images, map=pool.map, advance=progress.advance, **options)
+    progress.done()
     terminal.close()
     for image in done:
         if not image.is_aligned:

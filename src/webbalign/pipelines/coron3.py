@@ -81,6 +81,7 @@ class Coron3Pipeline(WebbPipeline):
         self._refuse_impossible()
         self.asn_id, self.output_file = association.asn_id, None
         self._announce(association, headers)
+        self._refuse_replacing(association)
         self.prepare_folder()
         with self.mapped():
             stack = self._stack(association)
@@ -98,6 +99,24 @@ class Coron3Pipeline(WebbPipeline):
             read_psfmask(mask, self.align_refs.psfmask_convention)
         if self.stack_refs.skip:
             raise OptionError("option 'steps.stack_refs.skip': the PSF stack cannot be left out")
+
+    def _refuse_replacing(self, association: Association) -> None:
+        """With ``--no-overwrite``, refuse now what would be refused in the middle of the work."""
+        of_each = {
+            "crfints": not self.outlier_detection.skip,
+            "psfalign": not self.align_refs.skip and self.align_refs.save_psfalign,
+            "psfsub": True,
+        }
+        wanted = [
+            exposure_product(path, association.asn_id, suffix)
+            for suffix, is_written in of_each.items() if is_written
+            for path in association.science + (association.psf if suffix == "crfints" else ())
+        ]  # fmt: skip
+        wanted.append(source_product(association.name, "psfstack"))
+        if not self.resample.skip:
+            wanted.append(source_product(association.name, self.suffix or "i2d"))
+        for name in wanted:
+            models.refuse_existing(self.output_folder / name, self.runtime.overwrite)
 
     def _announce(self, association: Association, headers: Mapping[Path, Any]) -> None:
         for name, role in association.ignored:

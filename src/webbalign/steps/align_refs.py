@@ -54,6 +54,8 @@ class AlignRefsStep(WebbStep):
     destination: Path | None = None
     # what was prepared for the exposure before: (stack, options, prepared references)
     _prepared: tuple[CubeModel, AlignRefs, PsfFrames] | None = None
+    # warnings about the mask that were given
+    _said: frozenset[str] = frozenset()
 
     def process(self, target: str | CubeModel, psf: str | CubeModel) -> JwstDataModel:
         """Align references.
@@ -125,7 +127,9 @@ class AlignRefsStep(WebbStep):
         if mask is None:
             return None
         for message in mask.messages:
-            log.warning("%s", message)
+            if message not in self._said:  # of each exposure it would be the same
+                log.warning("%s", message)
+        self._said = self._said.union(mask.messages)
         log.info(
             "psfmask %s (%s, convention %s): %.1f %% of the pixels have weight",
             mask.name, mask.source, self.options.psfmask_convention, 100 * mask.fraction,
