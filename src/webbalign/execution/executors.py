@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -225,7 +226,8 @@ class DaskExecutor(_PoolExecutor):
             cluster = LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,
-                dashboard_address=None,
+                # its pages: on this machine alone, and where no other cluster has its own
+                dashboard_address="127.0.0.1:0",
                 silence_logs="ERROR",
             )
             address = self._resources.enter_context(cluster)
@@ -259,6 +261,10 @@ def _call(function: Callable[[T], R], item: T) -> R:
         except Exception:
             raise RuntimeError(f"{type(error).__name__}: {error}") from None
         raise
+    finally:
+        # the arrays of a file that was closed hang in cycles; with the modules frozen this is quick
+        if gc.get_freeze_count():
+            gc.collect()
 
 
 def _worker_died() -> ExecutorError:
