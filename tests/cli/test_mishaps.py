@@ -204,12 +204,21 @@ def test_a_full_disk_leaves_only_whole_products(sequence, here, capsys, monkeypa
     assert not list(here.glob("out/.*"))
 
 
+# whoever runs the tests in the background of a shell hands on that interruptions are ignored
+_HEEDING_INTERRUPTIONS = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from webbalign.cli import main
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize("executor", ["serial", "processes"])
 def test_an_interruption(mosaic, here, executor):
     files = [str(path) for paths in mosaic.files.values() for path in paths]
     words = ["tweakreg", *files, "--output-dir", "out", "--executor", executor, "--workers", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "webbalign", *words],
+        [sys.executable, "-c", _HEEDING_INTERRUPTIONS, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     # the folder is made when the work begins
