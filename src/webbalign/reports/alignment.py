@@ -76,7 +76,8 @@ def _totals(solution: Solution) -> str:
     if catalog:
         tied = [tie for tie in solution.meta.get("absolute", []) if tie["tied"]]
         used = sum(tie["n_used"] for tie in tied)
-        text += f"; {used} of {solution.meta.get('n_catalog', 0)} stars of {catalog} used"
+        of = f"{used} of {solution.meta.get('n_catalog', 0)} stars of {catalog} used"
+        text += f"; {of}" if tied else f"; {catalog} was not used"
     # a group that stands alone has its reason above
     parts = [part for part in solution.meta.get("components", []) if len(part) > 1]
     if len(parts) > 1:
