@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from webbalign.core._robust_tracks import MEDIAN_CHI2, chi2_expected, floor_for
 
@@ -16,6 +17,8 @@ __all__ = ["found_floors"]
 
 # fewer degrees of freedom than this say nothing about the floor
 _FREEDOM = 10
+# floors that are tried before the likeliest is refined
+_STEPS = 25
 
 
 def found_floors(
@@ -77,5 +80,34 @@ def _floor(
     if median:
         ratio = squared / np.maximum(freedom, 1e-3)
         return floor_for(lambda more: np.median(ratio / (variance + more)) - MEDIAN_CHI2, variance)
-    expected = chi2_expected(2.0 * float(freedom.sum()) - unknowns, variance)
-    return floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
+    total = 2.0 * float(freedom.sum())
+    expected = chi2_expected(total - unknowns, variance)
+    most = floor_for(lambda more: np.sum(squared / (variance + more)) - expected, variance)
+    if not (most > 0 and variance.min() > 0):
+        return most
+    return _likeliest(squared, variance, 2.0 * freedom * (1.0 - unknowns / total), most)
+
+
+def _likeliest(
+    squared: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    freedom: NDArray[np.float64],
+    most: float,
+) -> float:
+    """Return the added variance, up to `most`, that makes the squared distances likeliest.
+
+    Many faint stars whose stated errors are too small by a little make chi-square too large. What
+    would have to be added to all of them is more than the bright ones scatter by, and would take
+    their weight; the likelihood asks each star.
+    """
+
+    def cost(more: float) -> float:
+        return float(np.sum(freedom * np.log(variance + more) + squared / (variance + more)))
+
+    steps = most * np.concatenate([[0.0], np.geomspace(1e-6, 1.0, _STEPS)])
+    best = int(np.argmin([cost(more) for more in steps]))
+    if best == 0:
+        return 0.0
+    bounds = steps[best - 1], steps[min(best + 1, _STEPS)]
+    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-4 * most})
+    return float(found.x)
