@@ -22,6 +22,7 @@ INNER = 10.0  # FWHM; there the maxima can be as round as stars
 # two from the upper strut; the instruments are within some degrees of it.
 SPIKES = np.deg2rad([0, 30, 90, 150, 180, 210, 270, 330])
 SPIKE_WIDTH = np.deg2rad(8)
+LONGEST = 3.0  # a lost core is no longer than this times the diameter of a disk of its size
 RIM = 2.0  # FWHM from the lost core to where a star may stand on its own
 
 
@@ -62,7 +63,8 @@ def burnt_stars(
     seeds = _blocks(bad) if saturated is None else bad & (saturated | _blocks(bad))
     if not seeds.any():
         return BurntStars(*np.zeros((4, 0)))
-    stars = [_burnt_star(frame, y, x, fwhm) for y, x in _cores(bad, seeds)]
+    cores = [_starlike(y, x, bad.shape, saturated) for y, x in _cores(bad, seeds)]
+    stars = [_burnt_star(frame, y, x, fwhm) for y, x in cores if len(y)]
     kept = [star for star in stars if star[0] > threshold]
     return BurntStars(*np.array([star[1:] for star in kept]).reshape(-1, 4).T)
 
@@ -88,6 +90,22 @@ def _cores(bad: np.ndarray, seeds: np.ndarray) -> list[tuple[np.ndarray, np.ndar
     order = np.argsort(number, kind="stable")
     cuts = np.flatnonzero(np.diff(number[order])) + 1
     return [(y[core], x[core]) for core in np.split(order, cuts)]
+
+
+def _starlike(
+    y: np.ndarray, x: np.ndarray, shape: tuple[int, ...], saturated: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a star may have burnt of touching bad pixels (y, x): all, or a part, or nothing.
+
+    Dead borders, rows and the masks of coronagraphs are long or reach the edge: of these only the
+    saturated pixels. Where nebulosity surrounds them they would be the brightest star of all.
+    """
+    extent = max(np.ptp(y), np.ptp(x)) + 1
+    at_edge = min(y.min(), x.min()) == 0 or y.max() == shape[0] - 1 or x.max() == shape[1] - 1
+    if not at_edge and extent <= LONGEST * 2 * np.sqrt(len(y) / np.pi):
+        return y, x
+    burnt = np.zeros(len(y), dtype=bool) if saturated is None else saturated[y, x]
+    return y[burnt], x[burnt]
 
 
 def _burnt_star(
