@@ -11,7 +11,7 @@ from benchmarks import wcs_adjust_truth as adjust
 from benchmarks.report import Report
 
 EACH, BEYOND = 1.0, 1.0  # mas
-FEW_STARS = {"minobj": 5}  # MIRI's bands show a few dozen
+FEW_STARS = {"minobj": 5, "snr_threshold": 5.0}  # MIRI's bands show a few dozen
 
 
 def run(
@@ -93,7 +93,7 @@ def main() -> bool:
         "together with F300M and shares its exposures. MIRI's bands are exposures of their own, "
         "whose jitter nothing measured in another band can know: what a perfect measurement of "
         "the visit would leave is the floor there, and `beyond` is meant in quadrature. MIRI's "
-        "bands have nebulosity and few stars; `minobj` is 5 for them."
+        "bands have nebulosity and few stars; `minobj` and `snr_threshold` are 5 for them."
     )
     return report.write()
 
