@@ -13,7 +13,7 @@ import numpy as np
 
 from webbalign.core.errors import InputError
 from webbalign.pipelines._star_bands import Map
-from webbalign.products.atomic import sweep
+from webbalign.products.atomic import refuse_input, sweep
 from webbalign.products.corrected import save_corrected
 from webbalign.products.corrector import Correction, image_plane, transported
 from webbalign.products.image_files import ImageInfo, read_info
@@ -137,10 +137,8 @@ def apply_wcs_adjust(
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     products = [folder / path.name.removesuffix(".gz") for path in paths]
-    inputs = {path.resolve() for path in paths}
     for product in products:
-        if product.resolve() in inputs:
-            raise InputError(product, "is an input, which would be replaced", "another folder")
+        refuse_input(product, paths)
         refuse_existing(product, overwrite)
     work = partial(_adjusted, table=table, sip=sip, overwrite=overwrite)
     done = []

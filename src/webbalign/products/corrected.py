@@ -21,7 +21,7 @@ from stdatamodels.jwst.datamodels import ImageModel, JwstDataModel
 
 from webbalign.core.errors import InputError
 from webbalign.products.asdf_patch import TreePath, patched_asdf
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import atomic_path, refuse_input
 from webbalign.products.corrector import Correction, corrected_wcs
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.models import add_history, quiet_schema_warnings, refuse_existing
@@ -158,8 +158,7 @@ def save_corrected(
         source.meta.filename = path.name
         return CorrectedImage(path, done.wcs, done.s_region, done.sip_error, done.sip_inverse_error)
     source = Path(source)
-    if path.exists() and source.exists() and path.samefile(source):
-        raise InputError(path, "is an input, which would be replaced", "another --output-dir")
+    refuse_input(path, [source])
     info = read_info(source)
     renewal = _renewed(info, correction, sip, status, history, catalog)
     with atomic_path(path) as temporary:

@@ -16,7 +16,7 @@ from stpipe.library import AbstractModelLibrary
 from webbalign.core.errors import InputError
 from webbalign.core.sources import SourceFinding
 from webbalign.products import models
-from webbalign.products.atomic import sweep
+from webbalign.products.atomic import refuse_input, sweep
 from webbalign.products.catalogs import CatalogFiles, catalog_name
 from webbalign.products.custom_catalogs import custom_catalogs
 from webbalign.products.groups import Grouping, group_ids
@@ -138,12 +138,8 @@ class TweakRegStep(WebbStep):
             sweep(self._folder)
             for product in (*products, self._folder / SOLUTION_FILE):
                 models.refuse_existing(product, self.runtime.overwrite)
-            inputs = {path.resolve() for path in images.paths}
             for product in products:
-                if product.resolve() in inputs:
-                    raise InputError(
-                        product, "is an input, which would be replaced", "another --output-dir"
-                    )
+                refuse_input(product, images.paths)
         return products
 
     # The three parts -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 from webbalign.core.errors import InputError
 from webbalign.core.sources import SourceFinding
 from webbalign.products import models
-from webbalign.products.atomic import sweep
+from webbalign.products.atomic import refuse_input, sweep
 from webbalign.products.catalogs import (
     CatalogFiles,
     catalog_name,
@@ -221,8 +221,7 @@ def apply_solution(
     sweep(folder)
     products = [folder / f"{root(path)}_tweakreg.fits" for path in given.paths]
     for product in products:
-        if product.resolve() in {path.resolve() for path in given.paths}:
-            raise InputError(product, "is an input, which would be replaced", "another folder")
+        refuse_input(product, given.paths)
         models.refuse_existing(product, overwrite)
     work = partial(_borrow, solution=known, sip=sip, overwrite=overwrite)
     done = []
