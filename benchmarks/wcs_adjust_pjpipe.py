@@ -7,6 +7,7 @@ from benchmarks import common  # isort: skip  (sets the number of threads)
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,6 +119,7 @@ def stars(report: Report, made: truth.MosaicSet, bands: tuple[str, str], quick: 
         for band in bands:
             ours = adjust.applied(table, made.files[band], folder / "ours" / band)
             rms[band] = [adjust.offsets(made, ours).relative, np.inf]
+            shutil.rmtree(folder / "ours" / band)  # the images of a case are gigabytes
             if "error" not in found:
                 theirs = apply(Path(found["table"]), made.files[band], folder / "pjpipe" / band)
                 rms[band][1] = adjust.offsets(made, theirs).relative
@@ -153,6 +155,7 @@ def exchange(
         f"{band}: our table applied by PJPipe, from what set_correction makes of its shift and "
         "matrix", apart(ours, alike), SAME, ".1e", " mas",
     )  # fmt: skip
+    shutil.rmtree(folder / "exchange" / "alike")
     here = adjust.applied(table, files, folder / "exchange" / "here")
     differs, foreseen = differences(table, files, ours, here)
     report.below(
@@ -165,6 +168,7 @@ def exchange(
         f"{adjust.offsets(made, ours).relative:.2f} mas, "
         f"{adjust.offsets(made, here).relative:.2f} mas",
     )
+    shutil.rmtree(folder / "exchange")
     if "error" in found:
         report.skip("PJPipe's table applied by webbalign", "PJPipe made none")
         return
@@ -174,6 +178,7 @@ def exchange(
         f"{band}: PJPipe's table applied by webbalign, from what PJPipe makes of it",
         apart(mine, [theirs / path.name for path in files]), SAME, ".1e", " mas",
     )  # fmt: skip
+    shutil.rmtree(folder)
 
 
 def differences(
@@ -228,9 +233,8 @@ def main() -> bool:
     if not PYTHON.exists():
         report.skip("everything", NO_PJPIPE)
         return report.write()
-    version = _version()
     density = {"star_density": 2000.0} if chosen.quick else {}
-    for bands in (adjust.NIRCAM, adjust.MIRI):
+    for bands in (adjust.MIRI, adjust.NIRCAM):
         made = adjust.mosaic(bands, chosen.quick, **density)
         stars(report, made, bands, chosen.quick)
     correlation(report, made, images.BAND)
@@ -243,7 +247,7 @@ def main() -> bool:
         "which no registry has: a module that only serves the import stands in for it unless it "
         "is installed there, so that its cross-correlation ends where it would be used."
     )
-    return report.write(version)
+    return report.write(_version())
 
 
 def _version() -> str:

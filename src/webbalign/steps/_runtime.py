@@ -37,6 +37,11 @@ class Runtime:
         ``map(function, items)``, lazily or in parallel, results in order.
     executor, workers
         What a pipeline makes `map` of, when it is not given.
+    memory : int, optional
+        Bytes that all processes of the run together may have resident; what does not fit is
+        worked on in smaller blocks.
+    resume : bool
+        Whether products whose inputs, options and version are unchanged are kept.
     progress : object
         Receives what is being done: ``start(step, total)``, ``advance(n)``, ``done()``.
     overwrite : bool
@@ -46,6 +51,8 @@ class Runtime:
     map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map
     executor: str = "serial"
     workers: int | None = None
+    memory: int | None = None
+    resume: bool = False
     progress: Any = QUIET
     overwrite: bool = True
 
