@@ -89,3 +89,19 @@ def test_an_error_of_another_file_stays_as_it_is(tmp_path):
     with pytest.raises(FileNotFoundError) as told, atomic_path(tmp_path / "a.fits"):
         (tmp_path / "input.fits").read_bytes()
     assert told.value.filename == str(tmp_path / "input.fits")
+
+
+def test_a_hidden_folder_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    make, removed = os.mkdir, []
+
+    def vanishing(path, mode=0o777):
+        make(path, mode)
+        if os.path.basename(path) == PARTIAL and len(removed) < 3:
+            os.rmdir(path)
+            removed.append(path)
+
+    monkeypatch.setattr(os, "mkdir", vanishing)
+    with atomic_path(tmp_path / "a.fits") as temporary:
+        temporary.write_text("whole")
+    assert len(removed) == 3
+    assert (tmp_path / "a.fits").read_text() == "whole"

@@ -23,6 +23,8 @@ PARTIAL = ".webbalign-partial"
 
 # A file this old belongs to no running process: a live writer touches its file all the time.
 _STALE_SECONDS = 3600.0
+# How often the hidden folder is made anew if it vanishes before it is used.
+_ATTEMPTS = 20
 
 
 @contextlib.contextmanager
@@ -63,11 +65,19 @@ def reserve(final: str | Path) -> Path:
         raise InputError(final, "is a folder", "the name of a file to write")
     folder = final.parent / PARTIAL / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        folder.mkdir(parents=True)
+        _make(folder)
     except OSError as error:
         found = f"cannot be written into ({error.strerror})"
         raise InputError(final.parent, found, f"a folder for {final.name}") from error
     return folder / final.name
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, which other processes remove when they are empty."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return folder.mkdir(parents=True)
+    return folder.mkdir(parents=True)
 
 
 def refuse_input(path: str | Path, inputs: Iterable[str | Path]) -> None:
