@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webbalign.core._kl_basis import KlBasis
+from webbalign.core._kl_basis import KlBasis, chunks
+from webbalign.core.mapped import release
 
-__all__ = ["Sweep", "chunks", "sweep"]
+__all__ = ["Sweep", "sweep"]
 
 Floats = NDArray[np.float64]
-
-CHUNK = 4096
-"""Pixels treated at a time: what stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -42,38 +40,39 @@ def sweep(
 ) -> Sweep:
     """Pass twice over the pixels for all that needs the references."""
     npix, n = basis.references.shape[1], len(basis.references)
-    constant = np.where(basis.good.ravel(), basis.n_pixels**-0.5, 0.0)
     squares = np.stack([coefficients**2, (left_out**2).mean(axis=0)])
     noise = np.zeros((2, npix))
     residual, leverage = np.empty(npix), np.empty(npix)
     quadratic = np.empty((2, npix))
     moments = np.zeros((2, basis.n_modes + 1, basis.n_modes + 1))
-    rows = np.empty((basis.n_modes + 1, npix))
     for part in chunks(npix):
         images = basis.references[:, part]
         if reference_variances is not None:
             noise[:, part] = squares @ _finite(reference_variances[:, part])
         scaled = left_out @ images
         residual[part] = np.einsum("kj,kj->j", scaled, scaled) / n
-        modes = rows[:, part]
-        modes[0] = constant[part]
-        np.matmul(basis.weights, images, out=modes[1:])
+        modes = _modes(basis, part)
         leverage[part] = np.einsum("kj,kj->j", modes, modes)
         for moment, v in zip(moments, (variance[part], noise[0, part]), strict=True):
             # v = root * root lets BLAS compute half of the symmetric product
             weighted = modes * np.sqrt(v)
             moment += weighted @ weighted.T
+        release(basis.references, reference_variances)
     for part in chunks(npix):
-        modes = rows[:, part]
+        modes = _modes(basis, part)  # made anew: all of them take as much memory as the references
         for moment, out in zip(moments, quadratic, strict=True):
             out[part] = np.einsum("kj,kj->j", moment @ modes, modes)
     references = np.maximum(noise[0] * (1.0 - 2.0 * leverage) + quadratic[1], 0.0)
     return Sweep(leverage, quadratic[0], noise[0], references, residual, noise[1])
 
 
-def chunks(npix: int) -> list[slice]:
-    """Cut the pixels into slices."""
-    return [slice(start, min(start + CHUNK, npix)) for start in range(0, npix, CHUNK)]
+def _modes(basis: KlBasis, part: slice) -> Floats:
+    """Return the constant and the modes, orthonormal rows, for some pixels."""
+    modes = np.empty((basis.n_modes + 1, part.stop - part.start))
+    modes[0] = np.where(basis.good.ravel()[part], basis.n_pixels**-0.5, 0.0)
+    np.matmul(basis.weights, basis.references[:, part], out=modes[1:])
+    release(basis.references)
+    return modes
 
 
 def _finite(variances: NDArray[Any]) -> Floats:

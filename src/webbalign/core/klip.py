@@ -33,8 +33,11 @@ from webbalign.core._kl_basis import (
     BasisStatus,
     KlBasis,
     check_shape,
+    columns_of,
+    combined,
     leave_out_matrix,
     make_basis,
+    products_with,
     projection_weights,
 )
 from webbalign.core.options import Options, opt
@@ -206,7 +209,7 @@ def subtract(basis: KlBasis, images: NDArray[Any], *, good: Bools | None = None)
     offsets = targets.sum(axis=1) / np.maximum(n_used, 1)
     targets -= offsets[:, None]
     targets *= used
-    products = targets @ basis.references.T
+    products = products_with(basis.references, targets)
     norms = np.diag(basis.gram)
     flux_ratios = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
     scores = products @ basis.weights.T
@@ -221,7 +224,7 @@ def subtract(basis: KlBasis, images: NDArray[Any], *, good: Bools | None = None)
         status.append(found)
 
     coefficients = scores @ basis.weights
-    model = coefficients @ basis.references
+    model = combined(coefficients, basis.references)
     targets -= model
     targets[~used] = np.nan
     model[:, ~basis.good.ravel()] = np.nan
@@ -245,7 +248,7 @@ def _fit_good_pixels(
     """
     at_bad = np.empty((basis.n_modes + 1, len(bad)))
     at_bad[0] = basis.n_pixels**-0.5
-    np.matmul(basis.weights, basis.references[:, bad], out=at_bad[1:])
+    np.matmul(basis.weights, columns_of(basis.references, bad), out=at_bad[1:])
     values, vectors = np.linalg.eigh(np.eye(len(at_bad)) - at_bad @ at_bad.T)
     seen = values > UNSEEN_MODE
     # the target's own mean is 0 by now, hence no product with the constant

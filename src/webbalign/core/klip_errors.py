@@ -55,11 +55,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from webbalign.core._kl_basis import KlBasis, check_shape, leave_out_matrix
+from webbalign.core._kl_basis import KlBasis, check_shape, chunks, combined, leave_out_matrix
 from webbalign.core._klip_noise import Images, TargetNoise
-from webbalign.core._klip_sums import Sweep, chunks, sweep
+from webbalign.core._klip_sums import Sweep, sweep
 from webbalign.core.errors import InputError
 from webbalign.core.klip import Klip, Subtraction
+from webbalign.core.mapped import release
 from webbalign.core.rings import Rings, fit_components, make_rings
 
 __all__ = ["ErrorStatus", "SubtractionErrors", "subtraction_errors"]
@@ -205,7 +206,7 @@ def subtraction_errors(
     n_groups = len(np.unique(groups))
     starlight = subtraction.model.mean(axis=0)
     if not basis.n_modes:
-        starlight = (ratios / nrefs @ basis.references).reshape(shape)
+        starlight = combined((ratios / nrefs)[None], basis.references).reshape(shape)
     maps = np.stack(
         [
             _left_out_map(swept, shape, n_groups),
@@ -302,6 +303,7 @@ def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionE
     variance = np.empty(npix)
     for part in chunks(npix):
         variance[part] = np.var(residual_of @ basis.references[:, part], axis=0)
+        release(basis.references)
     common = variance.reshape(basis.shape)
     none = np.zeros_like(common)
     nothing = np.zeros((2, 0))
