@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from webbalign.core.errors import InputError
 
@@ -27,11 +28,24 @@ _STALE_SECONDS = 3600.0
 _ATTEMPTS = 20
 
 
+class Seal(Protocol):
+    """What is written into a product when it is finished: its recipe."""
+
+    def seal(self, path: Path) -> None:
+        """Write it into a file."""
+
+
 @contextlib.contextmanager
-def atomic_path(final: str | Path) -> Iterator[Path]:
+def atomic_path(final: str | Path, recipe: Seal | None = None) -> Iterator[Path]:
     """Yield a temporary path; when the block ends well, it is renamed to `final`.
 
     If the block raises, the temporary file is removed and `final` stays as it was.
+
+    Parameters
+    ----------
+    final : str or Path
+    recipe : Recipe, optional
+        What the file was made from, to be written into it (`provenance.Recipe`).
 
     Raises
     ------
@@ -43,6 +57,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     temporary = reserve(final)
     try:
         yield temporary
+        if recipe is not None:
+            recipe.seal(temporary)
         os.replace(temporary, final)
     except OSError as error:
         raise named(error, temporary, final) from error

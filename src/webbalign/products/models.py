@@ -21,7 +21,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from webbalign.core.errors import InputError
 from webbalign.core.mapped import release, visit
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.headers import read_header
 
 __all__ = [
@@ -296,8 +296,18 @@ def history(model: JwstDataModel) -> list[str]:
     return [entry["description"] for entry in entries]
 
 
-def save(model: JwstDataModel, path: str | Path, *, overwrite: bool = True) -> Path:
+def save(
+    model: JwstDataModel, path: str | Path, *, overwrite: bool = True, recipe: Seal | None = None
+) -> Path:
     """Save a model, atomically.
+
+    Parameters
+    ----------
+    model : JwstDataModel
+    path : str or Path
+    overwrite : bool
+    recipe : Recipe, optional
+        What the product was made from, to be written into it.
 
     Raises
     ------
@@ -307,9 +317,11 @@ def save(model: JwstDataModel, path: str | Path, *, overwrite: bool = True) -> P
     path = Path(path)
     refuse_existing(path, overwrite)
     if getattr(model, "saves_atomically", False):
+        if recipe is not None:
+            model.seal(recipe)
         model.save(str(path))
     else:
-        with atomic_path(path) as temporary, quiet_schema_warnings():
+        with atomic_path(path, recipe) as temporary, quiet_schema_warnings():
             model.save(str(temporary))
     model.meta.filename = path.name
     return path
@@ -338,4 +350,6 @@ def describe(options: Any) -> str:
     """Write the options of a step in one line, for HISTORY and logs."""
     from dataclasses import asdict
 
-    return " ".join(f"{name}={value}" for name, value in asdict(options).items())
+    from webbalign.products.remote import shown
+
+    return " ".join(f"{name}={shown(value)}" for name, value in asdict(options).items())
