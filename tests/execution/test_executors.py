@@ -147,10 +147,10 @@ def test_items_are_drawn_only_a_few_ahead(pool):
 
 
 def test_workers_times_threads_stay_within_the_cores(monkeypatch):
-    from webbalign.execution import executors
+    from webbalign.execution import threads
 
     # as if on a machine of 4 cores: 2 workers may use 2 threads each
-    monkeypatch.setattr(executors, "threads_per_worker", lambda workers: 4 // workers)
+    monkeypatch.setattr(threads, "available_cores", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     for name in ("threads", "processes"):

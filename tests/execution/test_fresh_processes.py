@@ -80,9 +80,9 @@ def test_the_environment_is_that_of_the_moment(monkeypatch, preload):
 @pytest.mark.parametrize("preload", [(), ("numpy",)])
 @pytest.mark.parametrize("inherited, expected", [("", 2), ("1", 1), ("8", 2)])
 def test_threads_are_as_many_as_allowed(monkeypatch, preload, inherited, expected):
-    from webbalign.execution import executors
+    from webbalign.execution import threads
 
-    monkeypatch.setattr(executors, "threads_per_worker", lambda workers: 4 // workers)
+    monkeypatch.setattr(threads, "available_cores", lambda: 4)
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", inherited)

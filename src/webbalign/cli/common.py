@@ -10,7 +10,6 @@ __all__ = [
     "AssociationOptions",
     "ExecutionOptions",
     "FileOutputOptions",
-    "ImageExecutionOptions",
     "MaskFileOptions",
     "PipelineOutputOptions",
     "PlanOptions",
@@ -18,6 +17,7 @@ __all__ = [
     "StepHooks",
     "StepOutputOptions",
     "TerminalOptions",
+    "WHERE_IT_IS_DONE",
 ]
 
 
@@ -66,24 +66,34 @@ class ExecutionOptions(Options):
     """Where the work is done."""
 
     executor: str = opt(
-        "serial",
-        "Where the work is done; dask needs the extra 'dask'.",
-        choices=("serial", "threads", "processes", "dask"),
+        "auto",
+        "Where the work is done. auto: in processes of this machine, but serially where that takes "
+        "no longer; dask needs the extra 'dask'.",
+        choices=("auto", "serial", "threads", "processes", "dask"),
     )
-    workers: int | None = opt(None, "Number of threads or processes; none: one per core.", min=1)
+    workers: int | None = opt(
+        None,
+        "Number of threads or processes; none: one per core, fewer where memory is short.",
+        min=1,
+    )
+    memory: str | None = opt(
+        None,
+        "Memory that all processes together may take, with its unit, such as 2GB; what does not "
+        "fit is worked on in smaller blocks. None: what is free.",
+    )
+    dask: str | None = opt(
+        None,
+        "Address of the scheduler of a running dask cluster, such as tcp://host:8786, that does "
+        "the work; its workers have to see the same files under the same names.",
+    )
+    dask_tls_ca: str | None = opt(
+        None,
+        "Certificate file (PEM) of the authority that vouches for the scheduler, for an encrypted "
+        "connection to tls://host:8786.",
+    )
+    dask_tls_cert: str | None = opt(None, "Our own certificate file (PEM) for the scheduler.")
+    dask_tls_key: str | None = opt(None, "File (PEM) with the key of that certificate.")
     strict: bool = opt(False, "End with status 1, not 3, if some image was not aligned.")
-
-
-@dataclass(frozen=True)
-class ImageExecutionOptions(ExecutionOptions):
-    """Where the work on many images is done."""
-
-    executor: str = opt(
-        "processes",
-        "Where the work is done, image by image; one or two images are done serially. dask needs "
-        "the extra 'dask'.",
-        choices=("serial", "threads", "processes", "dask"),
-    )
 
 
 @dataclass(frozen=True)
@@ -174,3 +184,7 @@ class MaskFileOptions(Options):
     pedigree: str = opt("GROUND", "PEDIGREE.")
     useafter: str = opt("2022-01-01T00:00:00", "USEAFTER.")
     overwrite: bool = opt(True, "Replace the file if it exists.")
+
+
+WHERE_IT_IS_DONE = tuple(name for name in ExecutionOptions.__dataclass_fields__ if name != "strict")
+"""Names of the options that say where the work is done, not how it ends."""

@@ -11,6 +11,10 @@ from webbalign.core.options import Option, Options, declared
 
 __all__ = ["Flag", "flags_of"]
 
+_NAMES = {
+    "memory": "SIZE", "dask": "ADDRESS", "dask_tls_ca": "FILE", "dask_tls_cert": "FILE",
+    "dask_tls_key": "FILE",
+}  # fmt: skip
 _FILES = ("from_image", "like", "output", "output_wcs", "override_psfmask", "save_parameters")
 _KIND_NAMES = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}
 
@@ -162,6 +166,8 @@ def _metavar(option: Option) -> str:
             return name
     if option.name in _FILES:
         return "FILE"
+    if option.name in _NAMES:
+        return _NAMES[option.name]
     return ",".join([_KIND_NAMES[option.kind]] * (option.length or 1))
 
 

@@ -8,12 +8,12 @@ from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
-from webbalign.cli.running import for_stpipe, not_aligned, written
+from webbalign.cli.running import EXECUTION, chosen_executor, for_stpipe, not_aligned, written
 from webbalign.cli.terminal import Terminal
 
 __all__ = ["run_coron3"]
 
-_NOT_OF_THE_PIPELINE = ("dry_run", "strict")
+_NOT_OF_THE_PIPELINE = ("dry_run", *EXECUTION)
 
 
 def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -43,5 +43,9 @@ def pipeline_options(parsed: Parsed) -> dict[str, Any]:
         if len(target) == 2:
             steps.setdefault(target[0], {})[target[1]] = value
     options = for_stpipe(written(parsed, without=_NOT_OF_THE_PIPELINE))
+    options["executor"] = chosen_executor(parsed)
+    for name in ("workers", "memory"):
+        if parsed.get(name) is not None:
+            options[name] = parsed.get(name)
     given = {name: for_stpipe(of_step) for name, of_step in steps.items()}
     return {**options, "steps": given} if given else options

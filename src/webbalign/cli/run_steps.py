@@ -10,9 +10,8 @@ from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import STEPS, Command
 from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
-from webbalign.cli.running import EXECUTION, for_stpipe, not_aligned, written
+from webbalign.cli.running import EXECUTION, for_stpipe, not_aligned, pool_for, written
 from webbalign.cli.terminal import Terminal
-from webbalign.execution import executor
 
 __all__ = ["run_step", "step_options"]
 
@@ -39,12 +38,15 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         options.setdefault("output_file", Path(parsed.positionals[0]).name)
     status: int = ExitStatus.OK
     progress = terminal.progress()
-    with executor(parsed.get("executor", default="serial"), parsed.get("workers")) as pool:
+    with pool_for(parsed) as pool:
         for inputs in _calls(entry.name, parsed.positionals):
             instance = step.create(
                 parsed.positionals[0],
                 save_results=True,
                 map=pool.map,
+                workers=pool.workers,
+                shares_memory=pool.shares_memory,
+                memory=parsed.get("memory"),
                 progress=progress,
                 overwrite=parsed.get("overwrite", default=True),
                 **options,

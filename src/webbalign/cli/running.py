@@ -6,19 +6,29 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from webbalign.cli import common
-from webbalign.cli.errors import ExitStatus
+from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
-from webbalign.execution import executor
+from webbalign.core.errors import OptionError
+from webbalign.core.sizes import parse_bytes
+from webbalign.execution import AUTO, DaskExecutor, Executor, TlsFiles, executor
 
-__all__ = ["EXECUTION", "for_stpipe", "image_pool", "not_aligned", "written"]
+__all__ = [
+    "EXECUTION",
+    "chosen_executor",
+    "for_stpipe",
+    "image_pool",
+    "not_aligned",
+    "pool_for",
+    "written",
+]
 
 EXECUTION = tuple(common.ExecutionOptions.__dataclass_fields__)
 """Names of the options that say where the work is done."""
 
-_TERMINAL = tuple(common.TerminalOptions.__dataclass_fields__)
-
 # so few images are done before worker processes have started
 _FEW = 3
+
+_TERMINAL = tuple(common.TerminalOptions.__dataclass_fields__)
 
 
 def written(parsed: Parsed, *, without: Collection[str] = ()) -> dict[str, Any]:
@@ -41,8 +51,58 @@ def for_stpipe(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def image_pool(parsed: Parsed, count: int, first: str = "", preload: tuple[str, ...] = ()) -> Any:
-    """Return the executor for the work on so many images, in processes unless they are few.
+def chosen_executor(parsed: Parsed) -> Any:
+    """Return what the user chose, as ``executor=`` takes it: a name, or a cluster to connect to.
+
+    Raises
+    ------
+    UsageError
+        If options contradict one another, or the amount of memory is none.
+    ExecutorError
+        If dask is not installed, or a certificate is missing.
+    """
+    try:
+        parse_bytes(parsed.get("memory", default=1))
+    except OptionError as error:
+        raise UsageError(str(error).replace("option 'memory'", "--memory", 1)) from None
+    name, address = parsed.get("executor"), parsed.get("dask")
+    tls = TlsFiles(*(parsed.get(f"dask_tls_{word}") for word in ("ca", "cert", "key")))
+    if address is not None and name not in (None, AUTO, "dask"):
+        raise UsageError(f"--dask {address} and --executor {name} contradict one another")
+    if tls and address is None:
+        raise UsageError("--dask-tls-ca and the like belong to --dask tls://host:8786")
+    if address is not None:
+        return DaskExecutor(address=address, tls=tls)
+    return name or AUTO
+
+
+def pool_for(
+    parsed: Parsed, seconds: float | None = None, preload: tuple[str, ...] = ()
+) -> Executor:
+    """Return the executor that the user chose.
+
+    Parameters
+    ----------
+    parsed : Parsed
+    seconds : float, optional
+        What the work takes serially, where that can be told.
+    preload : tuple of str
+        Modules that all workers need.
+    """
+    memory = parsed.get("memory")
+    return executor(
+        chosen_executor(parsed),
+        parsed.get("workers"),
+        preload,
+        memory=None if memory is None else parse_bytes(memory),
+        seconds=seconds,
+    )
+
+
+def image_pool(
+    parsed: Parsed, count: int, first: str = "", preload: tuple[str, ...] = ()
+) -> Executor:
+    """Return the executor for the work on so many images; a few are done serially.
 
     Parameters
     ----------
@@ -54,11 +114,8 @@ def image_pool(parsed: Parsed, count: int, first: str = "", preload: tuple[str, 
     preload : tuple of str
         Modules that all workers need.
     """
-    name = parsed.get("executor")
-    if name is None:
-        few = count < _FEW and not first.lower().endswith(".json")
-        name = "serial" if few or parsed.get("workers") == 1 else "processes"
-    return executor(name, parsed.get("workers"), preload)
+    few = count < _FEW and not first.lower().endswith(".json")
+    return pool_for(parsed, 0.0 if few else None, preload)
 
 
 def not_aligned(parsed: Parsed) -> int:

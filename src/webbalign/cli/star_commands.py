@@ -14,7 +14,7 @@ def _tweakreg_flags() -> list[Flag]:
     return [
         *STEPS["tweakreg"].flags(within_pipeline=False),
         *flags_of(common.StepOutputOptions, "Parameters and products"),
-        *flags_of(common.ImageExecutionOptions, WHERE),
+        *flags_of(common.ExecutionOptions, WHERE),
     ]
 
 
@@ -24,7 +24,7 @@ def _find_stars_flags() -> list[Flag]:
     return [
         *(flag for flag in flags_of(options, "The search") if flag.target[0] not in unused),
         *flags_of(common.FileOutputOptions, "Products"),
-        *flags_of(common.ImageExecutionOptions, WHERE, only=("executor", "workers")),
+        *flags_of(common.ExecutionOptions, WHERE, only=common.WHERE_IT_IS_DONE),
     ]
 
 
@@ -42,7 +42,7 @@ def apply_flags() -> list[Flag]:
     return [
         *flags_of(load_options("webbalign.products.sip:SipApproximation"), "The header"),
         *flags_of(common.FileOutputOptions, "Products"),
-        *flags_of(common.ImageExecutionOptions, WHERE),
+        *flags_of(common.ExecutionOptions, WHERE),
     ]
 
 

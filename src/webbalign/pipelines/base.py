@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from stpipe import Pipeline
 
-from webbalign.execution import executor, limit_threads, spared_from_collection
+from webbalign.execution import AUTO, executor, limit_threads, spared_from_collection
 from webbalign.products.atomic import refuse_input, sweep
 from webbalign.steps.base import Runtime, WebbStep
 
@@ -31,6 +32,8 @@ class WebbPipeline(Pipeline, WebbStep):
     """
 
     written: list[Path]
+    #: Modules that worker processes import beforehand.
+    workers_need: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # stpipe's pipeline calls the constructor of its step by name, passing ours by
@@ -82,23 +85,43 @@ class WebbPipeline(Pipeline, WebbStep):
         """Do nothing: `process` has saved everything (stpipe would save the result once more)."""
 
     @contextmanager
-    def mapped(self) -> Iterator[None]:
-        """Give the steps a ``map`` made of the executor that the user chose."""
+    def mapped(self, seconds: float | None = None) -> Iterator[None]:
+        """Give the steps a ``map`` made of the executor that the user chose.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            What the work takes serially, where that can be told; small work is done serially
+            where the user leaves the choice.
+        """
         runtime = self.runtime
         keep_memory_mapped()
         # The images are small: a second BLAS thread waits more than it works, and on a busy machine
         # it makes the products of small matrices a hundred times slower.
-        with (
-            spared_from_collection(),
-            limit_threads(1),
-            executor(runtime.executor, runtime.workers) as pool,
-        ):
-            own = runtime.map is not Runtime().map
-            self.set_runtime(runtime if own else _with_map(runtime, pool.map))
-            try:
+        with spared_from_collection(), limit_threads(1):
+            if runtime.map is not Runtime().map:
                 yield
-            finally:
-                self.set_runtime(runtime)
+                return
+            pool = executor(
+                chosen_executor(runtime.executor, runtime.workers),
+                runtime.workers,
+                self.workers_need,
+                memory=runtime.memory,
+                seconds=seconds,
+            )
+            with pool:
+                self.set_runtime(
+                    replace(
+                        runtime,
+                        map=pool.map,
+                        workers=pool.workers,
+                        shares_memory=pool.shares_memory,
+                    )
+                )
+                try:
+                    yield
+                finally:
+                    self.set_runtime(runtime)
 
     def set_runtime(self, runtime: Runtime) -> None:
         """Hand a runtime to the pipeline and all its steps."""
@@ -116,7 +139,12 @@ def keep_memory_mapped() -> None:
     np.empty(4_000_000)
 
 
-def _with_map(runtime: Runtime, function: Any) -> Runtime:
-    from dataclasses import replace
+def chosen_executor(kind: Any, workers: int | None) -> Any:
+    """Return the executor that is meant where none is named: serial, or auto for several workers.
 
-    return replace(runtime, map=function)
+    From Python nothing starts processes that was not asked to: a script without
+    ``if __name__ == "__main__":`` would be run by each of them.
+    """
+    if kind is not None:
+        return kind
+    return "serial" if workers in (None, 1) else AUTO

@@ -15,7 +15,7 @@ from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
 from webbalign.core.mapped import visit
 from webbalign.execution import executor, spared_from_collection
-from webbalign.pipelines.base import WebbPipeline
+from webbalign.pipelines.base import WebbPipeline, chosen_executor
 from webbalign.pipelines.options import Coron3Options
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
@@ -372,10 +372,10 @@ def plan(association: str | Path, **options: Any) -> str:
     """
     from webbalign.pipelines.planning import describe_plan
 
-    runtime = ("executor", "workers", "progress", "map", "overwrite", "save_parameters")
-    chosen = {name: value for name, value in options.items() if name not in runtime}
-    pipeline = Coron3Pipeline.create(association, **chosen)
+    options = {name: value for name, value in options.items() if name != "save_parameters"}
+    pipeline = Coron3Pipeline.create(association, **options)
     pipeline._refuse_impossible()
-    executor(options.get("executor") or "serial", options.get("workers"))
+    runtime = pipeline.runtime
+    executor(chosen_executor(runtime.executor, runtime.workers), runtime.workers)
     members = load_association(association)
     return describe_plan(members, check_members(members), pipeline)

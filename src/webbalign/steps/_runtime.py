@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from webbalign.core.sizes import parse_bytes
+
 __all__ = ["Runtime", "current_runtime", "runtime_of"]
 
 
@@ -35,11 +37,20 @@ class Runtime:
     ----------
     map : callable
         ``map(function, items)``, lazily or in parallel, results in order.
-    executor, workers
-        What a pipeline makes `map` of, when it is not given.
+    executor : str or executor, optional
+        What `map` is made of, when it is not given: a name (serial, threads, processes, dask,
+        auto), an executor of ours or of ``concurrent.futures``, or a dask ``Client``. None:
+        serial, or auto if `workers` is given.
+    workers : int, optional
+        How many items `map` works on at a time. While a pipeline (or a step that runs alone)
+        works, the number is known.
+    shares_memory : bool
+        Whether `map` calls its function in this process. If not, function and items are sent:
+        file names and small arrays, not models; and what a worker has to read or write must lie
+        on the disk.
     memory : int, optional
-        Bytes that all processes of the run together may have resident; what does not fit is
-        worked on in smaller blocks.
+        Bytes that all processes of the run together may have resident (or a text such as 2GB);
+        what does not fit is worked on in smaller blocks. None: not limited.
     resume : bool
         Whether products whose inputs, options and version are unchanged are kept.
     progress : object
@@ -49,12 +60,18 @@ class Runtime:
     """
 
     map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map
-    executor: str = "serial"
+    executor: Any = None
     workers: int | None = None
+    shares_memory: bool = True
     memory: int | None = None
     resume: bool = False
     progress: Any = QUIET
     overwrite: bool = True
+
+    def __post_init__(self) -> None:
+        if self.memory is not None:
+            # frozen dataclass: the checked value has to be set behind its back
+            object.__setattr__(self, "memory", parse_bytes(self.memory))
 
 
 _DEFAULT = Runtime()
