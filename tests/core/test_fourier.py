@@ -195,3 +195,31 @@ def test_error_is_never_negative_unless_shifted_as_flux():
     assert np.isnan(shift_error(error, 0.4, 0.3, how="flux")).all()
     with pytest.raises(ValueError, match="'variance' or 'flux'"):
         shift_error(error, 0, 0, how="linear")
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    dx=st.floats(-3, 3),
+    dy=st.floats(-3, 3),
+    padding=st.sampled_from([0, 20]),
+    contrast=st.sampled_from([1.0, 1e3, 1e6]),
+)
+def test_single_precision_is_off_by_less_than_a_millionth_of_the_peak(
+    seed, dx, dy, padding, contrast
+):
+    y, x = np.mgrid[:48, :52]
+    image = np.random.default_rng(seed).normal(size=(48, 52))
+    image += contrast * np.exp(-((x - 26) ** 2 + (y - 24) ** 2) / 8)
+    exact = Shifter(image, padding=padding).shifted(dx, dy)
+    single = Shifter(image, padding=padding, single=True).shifted(dx, dy)
+    assert single.dtype == np.float32
+    assert np.abs(single - exact).max() < 1e-6 * np.abs(exact).max()
+
+
+def test_errors_in_single_precision_are_those_in_double():
+    error = np.random.default_rng(3).uniform(0.1, 9.0, (20, 21))
+    error[4, 5] = np.nan
+    moved = shift_error(error.astype(np.float32), 0.4, -0.3)
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, shift_error(error, 0.4, -0.3), rtol=1e-6)

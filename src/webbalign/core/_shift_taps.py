@@ -31,9 +31,9 @@ def shift_variance(variance: ArrayLike, dx: float, dy: float) -> Array:
     Returns
     -------
     numpy.ndarray
-        Variance (ny, nx), never negative. NaN only where every pixel that contributes is unknown,
-        so for a fractional shift one unknown pixel leaves none. Beyond the edges the nearest row or
-        column holds.
+        Variance (ny, nx), never negative, in single precision if `variance` is. NaN only where
+        every pixel that contributes is unknown, so for a fractional shift one unknown pixel leaves
+        none. Beyond the edges the nearest row or column holds.
 
     Notes
     -----
@@ -43,12 +43,14 @@ def shift_variance(variance: ArrayLike, dx: float, dy: float) -> Array:
     normalised; with ``f`` the fractional shift their weights are ``(1-f)^2`` and ``f^2`` over their
     sum.
     """
-    variance = np.asarray(variance, dtype=np.float64)
+    variance = np.asarray(variance)
+    if variance.dtype != np.float32:
+        variance = variance.astype(np.float64, copy=False)
     known = np.isfinite(variance) & (variance >= 0)
     if known.all():
         return shift_positive(variance, dx, dy)
-    weight = shift_positive(known.astype(np.float64), dx, dy)
-    total = shift_positive(np.where(known, variance, 0.0), dx, dy)
+    weight = shift_positive(known.astype(variance.dtype), dx, dy)
+    total = shift_positive(np.where(known, variance, variance.dtype.type(0)), dx, dy)
     return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
 
 
@@ -126,6 +128,8 @@ def shift_flags(dq: ArrayLike, dx: float, dy: float, *, outside: int = 0) -> NDA
         Flags (ny, nx), of the type of `dq`.
     """
     flags = np.array(dq)
+    if not (outside or flags.any()):
+        return flags
     for axis, shift in ((1, dx), (0, dy)):
         whole, part = _floor(shift)
         taps = [

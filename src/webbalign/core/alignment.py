@@ -40,8 +40,8 @@ class References:
     Attributes
     ----------
     images : ndarray of float32
-        Repaired: every pixel is finite. Single precision as in the files; every fit and shift
-        is in double precision.
+        Repaired: every pixel is finite. Single precision as in the files; every fit is
+        in double precision.
     errors : ndarray
         Their one-sigma errors.
     flags : ndarray of uint32
@@ -49,7 +49,7 @@ class References:
     good : ndarray of bool
         False where `images` were repaired.
     keep_spectra : bool
-        Whether the spectrum of each image is kept for further shifts (a MB each at 320 x 320).
+        Whether the spectrum of each image is kept for further shifts (half a MB each at 320 x 320).
     """
 
     images: NDArray[np.float32]
@@ -66,7 +66,7 @@ class References:
 
     def _shifter(self, index: int, padding: int) -> Shifter:
         known = self._shifters.get((index, padding))
-        shifter = known or Shifter(self.images[index], padding=padding)
+        shifter = known or Shifter(self.images[index], padding=padding, single=True)
         if self.keep_spectra:
             self._shifters[index, padding] = shifter
         return shifter
