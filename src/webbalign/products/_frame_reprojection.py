@@ -1,13 +1,12 @@
-"""A frame brought to a tangent-plane grid by the functions of reproject.
+"""A frame brought to a tangent-plane grid: interpolated, or by the functions of reproject.
 
-A GWCS takes seconds for all pixels of a frame, and its inverse is good to 0.01 px only. Here both
-ways between pixels and the frame's tangent plane are tabulated and interpolated by splines, to
-about 1e-5 px, behind the interface that reproject asks for (APE 14).
+A GWCS takes seconds for all pixels of a frame, and its inverse is good to 0.01 px only. For the
+functions of reproject both ways between pixels and the frame's tangent plane are tabulated and
+interpolated by splines, to about 1e-5 px, behind the interface that they ask for (APE 14).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import gaussian_filter
 
-from webbalign.core.planes import TangentPlane
+from webbalign.products._frame_interpolation import GridPart, interpolated
 from webbalign.products.corrector import ImagePlane
 
-__all__ = ["FrameMap", "reprojected"]
+__all__ = ["GridPart", "reprojected"]
 
 # nodes of the tables on each axis, and px beyond the image that they reach
 _NODES, _BEYOND = 48, 16.0
@@ -103,59 +102,8 @@ def _tables(
     return tuple(RectBivariateSpline(x, y, v.reshape(shape), kx=5, ky=5) for v in values.T)
 
 
-@dataclass(frozen=True, eq=False)
-class FrameMap:
-    """From a frame to a part of a grid.
-
-    Attributes
-    ----------
-    frame : object
-        The WCS of the frame.
-    grid : astropy.wcs.WCS
-        That of the part of the grid.
-    shape : tuple of int
-        (ny, nx) of the part.
-    """
-
-    frame: HighLevelWCSWrapper
-    grid: FitsWCS
-    shape: tuple[int, int]
-
-    @classmethod
-    def between(
-        cls,
-        image: ImagePlane,
-        plane: TangentPlane,
-        pixel_scale: float,
-        corner: tuple[int, int],
-        shape: tuple[int, int],
-    ) -> FrameMap:
-        """Make the map to a grid whose pixel (0, 0) is the tangent point.
-
-        Parameters
-        ----------
-        image : ImagePlane
-        plane : TangentPlane
-            x east, y north.
-        pixel_scale : float
-            Arcsec.
-        corner : tuple of int
-            Row and column of the part's first pixel.
-        shape : tuple of int
-            (ny, nx) of the part.
-        """
-        grid = FitsWCS(naxis=2)
-        grid.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-        grid.wcs.crval = plane.centre
-        grid.wcs.cdelt = np.array([-1.0, 1.0]) * pixel_scale / 3600.0
-        grid.wcs.crpix = [1.0 - corner[1], 1.0 - corner[0]]
-        grid.wcs.radesys = "ICRS"
-        grid.array_shape = shape
-        return cls(HighLevelWCSWrapper(_TabulatedWCS(image)), grid, shape)
-
-
 def reprojected(
-    data: NDArray[Any], bad: NDArray[np.bool_], way: FrameMap, function: str
+    data: NDArray[Any], bad: NDArray[np.bool_], image: ImagePlane, part: GridPart, function: str
 ) -> NDArray[np.float32]:
     """Bring a frame to the grid.
 
@@ -164,29 +112,59 @@ def reprojected(
     data : ndarray (ny, nx)
     bad : ndarray (ny, nx) of bool
         Pixels that do not count; they are filled from around before anything is interpolated.
-    way : FrameMap
+    image : ImagePlane
+        Of the frame.
+    part : GridPart
+        Of the grid.
     function : {'interp', 'exact', 'adaptive'}
+        The first gives what ``reproject.reproject_interp`` gives, to 1e-5 px.
 
     Returns
     -------
     ndarray, shape of the part of the grid
         float32; NaN outside the frame and where more than a tenth comes from bad pixels.
     """
+    both = _filled(data, bad), bad.astype(np.float64)
+    if function == "interp":
+        found = np.empty(part.shape, np.float32)
+        for rows, (values, spoiled) in interpolated(both, image, part):
+            found[rows] = _unspoiled(values, spoiled)
+        return found
+    return _unspoiled(*_by_reproject(np.stack(both), image, part, function))
+
+
+def _unspoiled(values: NDArray[np.float64], spoiled: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(spoiled) < _SPOILED, values, np.nan).astype(np.float32)
+
+
+def _by_reproject(
+    both: NDArray[np.float64], image: ImagePlane, part: GridPart, function: str
+) -> NDArray[np.float64]:
+    """Bring images (n, ny, nx) of a frame to the grid by a function of reproject."""
     import reproject
 
+    frame = HighLevelWCSWrapper(_TabulatedWCS(image))
+    grid = _grid_wcs(part)
     # sky behind the grid's plane, and pixels outside the tables, are NaN on purpose
-    both = np.stack([_filled(data, bad), bad.astype(np.float64)])
-    details: dict[str, Any] = {"shape_out": way.shape, "return_footprint": False}
+    details: dict[str, Any] = {"shape_out": part.shape, "return_footprint": False}
     if function == "exact":
-        out = reproject.reproject_exact((both, way.frame), way.grid, **details)
-    elif function == "adaptive":
-        details |= {"roundtrip_coords": False, "bad_value_mode": "ignore"}
-        out = reproject.reproject_adaptive((both, way.frame), way.grid, **details)
+        found = reproject.reproject_exact((both, frame), grid, **details)
     else:
-        details |= {"roundtrip_coords": False, "order": "bicubic"}
-        out = reproject.reproject_interp((both, way.frame), way.grid, **details)
-    good = np.abs(out[1]) < _SPOILED
-    return np.where(good, out[0], np.nan).astype(np.float32)
+        details |= {"roundtrip_coords": False, "bad_value_mode": "ignore"}
+        found = reproject.reproject_adaptive((both, frame), grid, **details)
+    return np.asarray(found)
+
+
+def _grid_wcs(part: GridPart) -> FitsWCS:
+    grid = FitsWCS(naxis=2)
+    grid.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    grid.wcs.crval = part.plane.centre
+    grid.wcs.cdelt = np.array([-1.0, 1.0]) * part.pixel_scale / 3600.0
+    grid.wcs.crpix = [1.0 - part.corner[1], 1.0 - part.corner[0]]
+    grid.wcs.radesys = "ICRS"
+    grid.array_shape = part.shape
+    return grid
 
 
 def _filled(data: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.float64]:

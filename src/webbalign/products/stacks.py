@@ -18,7 +18,7 @@ from webbalign.core.errors import InputError
 from webbalign.core.image_pairs import GridImage
 from webbalign.core.planes import TangentPlane, sky_to_vectors
 from webbalign.products._dither_alignment import align_layers, level_layers
-from webbalign.products._frame_reprojection import FrameMap, reprojected
+from webbalign.products._frame_reprojection import GridPart, reprojected
 from webbalign.products.corrector import image_plane
 from webbalign.products.flags import interpret_bits
 from webbalign.products.image_files import ImageInfo, read_image, read_info
@@ -239,13 +239,13 @@ def _layer(
     bad |= ~np.isfinite(image.data)
     info = image.info
     own = image_plane(info.wcs, info.wcsinfo, info.shape, info.name)
-    way = FrameMap.between(own, grid.plane, grid.pixel_scale, (part.y0, part.x0), part.shape)
+    there = GridPart(grid.plane, grid.pixel_scale, (part.y0, part.x0), part.shape)
     layer = np.full(box.shape, np.nan, np.float32)
     inside = (
         slice(part.y0 - box.y0, part.y1 - box.y0),
         slice(part.x0 - box.x0, part.x1 - box.x0),
     )
-    layer[inside] = reprojected(image.data, bad, way, function)
+    layer[inside] = reprojected(image.data, bad, own, there, function)
     return layer
 
 

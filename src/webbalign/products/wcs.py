@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core.errors import InputError
+from webbalign.core.smooth_maps import smooth_map
 from webbalign.products.output_grid import OutputGrid, output_grid, output_wcs
 from webbalign.products.sphere import pixel_limits
 from webbalign.products.wcs_keywords import (
@@ -111,33 +111,10 @@ def _chebyshev_map(
     input_wcs: WCS, output_wcs: WCS, x: NDArray[Any], y: NDArray[Any]
 ) -> NDArray[np.float64] | None:
     """Interpolate at Chebyshev points; None if that is not accurate enough."""
-    probe = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 100))
-    # the outermost points of the range are where polynomials err most
-    probe[:, :8] = [[-1, -1, 1, 1, 0, 0, -1, 1], [-1, 1, -1, 1, -1, 1, 0, 0]]
-    for number in (9, 17):
-        nodes = chebyshev.chebpts1(number)
-        u, v = (grid.ravel() for grid in np.meshgrid(nodes, nodes))
-        u_all, v_all = np.concatenate([u, probe[0]]), np.concatenate([v, probe[1]])
-        values = _exact(input_wcs, output_wcs, _stretch(u_all, x), _stretch(v_all, y))
-        if not np.isfinite(values).all():
-            return None
-        to_coefficients = np.linalg.inv(chebyshev.chebvander(nodes, number - 1))
-        cube = values[: u.size].reshape(number, number, 2)
-        coefficients = np.einsum("ik,klc,jl->ijc", to_coefficients, cube, to_coefficients)
-        fitted = chebyshev.chebval2d(probe[1], probe[0], coefficients).T
-        if np.abs(fitted - values[u.size :]).max() < _MAP_TOLERANCE:
-            in_x = chebyshev.chebvander(_squeeze(x), number - 1)
-            in_y = chebyshev.chebvander(_squeeze(y), number - 1)
-            return np.stack([in_y @ coefficients[..., c] @ in_x.T for c in (0, 1)], axis=-1)
-    return None
-
-
-def _stretch(unit: NDArray[Any], along: NDArray[Any]) -> NDArray[Any]:
-    return along[0] + (unit + 1) / 2 * (along[-1] - along[0])
-
-
-def _squeeze(along: NDArray[Any]) -> NDArray[Any]:
-    return 2 * (along - along[0]) / (along[-1] - along[0]) - 1
+    found = smooth_map(
+        lambda at: _exact(input_wcs, output_wcs, at[:, 0], at[:, 1]), x, y, _MAP_TOLERANCE
+    )
+    return None if found is None else found.rows()
 
 
 def _spline_map(
