@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 from webbalign.cli import helptext
 from webbalign.cli.commands import COMMANDS, Command, terminal_flags
-from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.errors import ExitStatus, UsageError, explain
 from webbalign.cli.parser import Parsed, did_you_mean, first_positional, parse
 from webbalign.cli.terminal import Terminal
-from webbalign.core.errors import WebbalignError
-from webbalign.execution import ExecutorError, spared_from_collection
+from webbalign.execution import spared_from_collection
 
 __all__ = ["main"]
 
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in words:
             sys.excepthook(type(error), error, error.__traceback__)
-        _say_error(_explain(error))
+        _say_error(explain(error))
         return ExitStatus.ERROR
 
 
@@ -145,33 +144,8 @@ def _run(command: Command, parsed: Parsed) -> int:
             terminal.close()
             # goes to the log file, and with --debug to the terminal
             logger.debug("the error was raised here", exc_info=True)
-            _say_error(_explain(error))
+            _say_error(explain(error))
             return ExitStatus.ERROR
-
-
-def _explain(error: BaseException) -> str:
-    if isinstance(error, (WebbalignError, ExecutorError)):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, OSError) and "returned error code" in str(error):
-        return f"hook: {error}"  # how stpipe says that a shell command failed
-    if _is_stpipe_refusal(error):
-        return f"parameters: {error}"
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    if isinstance(error, SystemExit):
-        return f"a library ended the program: {error.code}"
-    return (
-        f"unexpected {type(error).__name__}: {error} - this is a defect of webbalign; "
-        "please report it with the output of the same command with --debug"
-    )
-
-
-def _is_stpipe_refusal(error: BaseException) -> bool:
-    """Tell whether stpipe refuses a parameter (without importing stpipe, which takes long)."""
-    kind = type(error)
-    return kind.__name__ == "ValidationError" and kind.__module__.partition(".")[0] == "stpipe"
 
 
 def _say_error(text: str) -> None:

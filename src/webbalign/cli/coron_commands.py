@@ -48,16 +48,18 @@ CORON_COMMANDS = (
     Command(
         name="coron3",
         summary="From an association of _calints to a PSF-subtracted, combined image.",
-        arguments="ASSOCIATION",
+        arguments="ASSOCIATION...",
         about="Runs outlier_detection, stack_refs, align_refs, klip and resample on the science "
-        "and psf members of an association and writes all products into --output-dir. "
+        "and psf members of an association and writes all products into --output-dir. Of several "
+        "associations one that fails does not stop the others; a table at the end tells of each. "
         "Exit status: 0 all well, 1 error, 2 usage, 3 products written but some image was "
         "not aligned.",
         flags=_coron3_flags,
         function="webbalign.cli.run_coron3:run_coron3",
-        count=(1, 1),
+        count=(1, None),
         examples=(
             "webbalign coron3 jw..._coron3_asn.json --output-dir out --klip.truncate 20",
+            "webbalign coron3 *_asn.json --output-dir out --dask tcp://scheduler:8786",
             "webbalign coron3 x_asn.json --dry-run",
         ),
     ),

@@ -6,10 +6,11 @@ from typing import Any
 
 from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
-from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.errors import ExitStatus, UsageError, explain
 from webbalign.cli.parser import Parsed
 from webbalign.cli.running import EXECUTION, chosen_executor, for_stpipe, not_aligned, written
 from webbalign.cli.terminal import Terminal
+from webbalign.core.errors import WebbalignError
 
 __all__ = ["run_coron3"]
 
@@ -18,22 +19,48 @@ _NOT_OF_THE_PIPELINE = ("dry_run", *EXECUTION)
 
 def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Run the pipeline, or say what it would take; print its table."""
-    (association,) = parsed.positionals
-    require_files([association])
+    associations = parsed.positionals
+    require_files(associations)
     check_options(parsed)
     if len(parsed.get("mark") or ()) % 2:
         raise UsageError("--mark needs pairs of RA and Dec")
+    options = pipeline_options(parsed)
     from webbalign.pipelines import coron3
 
     terminal.adopt_libraries()
-    options = pipeline_options(parsed)
     if parsed.get("dry_run", default=False):
-        terminal.say(str(coron3.plan(association, **options)))
+        terminal.say("\n\n".join(str(coron3.plan(name, **options)) for name in associations))
         return ExitStatus.OK
-    result = coron3.run(association, progress=terminal.progress(), **options)
+    if len(associations) > 1:
+        return _run_several(associations, options, parsed, terminal)
+    result = coron3.run(associations[0], progress=terminal.progress(), **options)
     terminal.close()
     terminal.say(result.summary.text)
     return not_aligned(parsed) if result.exit_status else ExitStatus.OK
+
+
+def _run_several(
+    associations: list[str], options: dict[str, Any], parsed: Parsed, terminal: Terminal
+) -> int:
+    """Run one association after the other, or side by side; print what became of each."""
+    from webbalign.pipelines.several import run_several, several_text
+
+    chosen = options.pop("executor")
+    runs = []
+    progress = terminal.progress()
+    for run in run_several(associations, executor_of=chosen, progress=progress, **options):
+        runs.append(run)
+        if run.result is not None:
+            terminal.say(f"{run.association}\n{run.result.summary.text}\n")
+    terminal.close()
+    terminal.say(several_text(runs, explain))
+    if any(run.error is not None for run in runs):
+        failed = [run.association for run in runs if run.error is not None]
+        raise WebbalignError(
+            f"{len(failed)} of {len(runs)} associations failed: {', '.join(failed)}"
+        )
+    unaligned = any(run.result is not None and run.result.exit_status for run in runs)
+    return not_aligned(parsed) if unaligned else ExitStatus.OK
 
 
 def pipeline_options(parsed: Parsed) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from webbalign.core.mapped import visit
 from webbalign.execution import executor, spared_from_collection
 from webbalign.pipelines.base import WebbPipeline, chosen_executor
 from webbalign.pipelines.options import Coron3Options
+from webbalign.pipelines.planning import describe_plan, expected_seconds
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
 from webbalign.products.headers import read_header
@@ -55,6 +56,7 @@ class Coron3Pipeline(WebbPipeline):
         "klip": KlipStep,
         "resample": ResampleStep,
     }
+    workers_need: ClassVar[tuple[str, ...]] = ("webbalign.pipelines.coron3",)
     summary: Coron3Summary
 
     def process(self, source: str | Mapping[str, Any]) -> ImageModel | None:
@@ -83,7 +85,7 @@ class Coron3Pipeline(WebbPipeline):
         self._announce(association, headers)
         self._refuse_replacing(association)
         self.prepare_folder()
-        with self.mapped():
+        with self.mapped(expected_seconds(association, headers, self.align_refs.options)):
             stack = self._stack(association)
             subtracted = [self._subtract(path, stack) for path in association.science]
             result = self._combine(association, subtracted)
@@ -370,8 +372,6 @@ def plan(association: str | Path, **options: Any) -> str:
     OptionError, ExecutorError
         If the options cannot be followed, or what the executor needs is not installed.
     """
-    from webbalign.pipelines.planning import describe_plan
-
     options = {name: value for name, value in options.items() if name != "save_parameters"}
     pipeline = Coron3Pipeline.create(association, **options)
     pipeline._refuse_impossible()

@@ -13,7 +13,7 @@ from webbalign.products.held import SMALL
 from webbalign.products.models import open_cube
 from webbalign.products.references import find_psfmask
 
-__all__ = ["describe_plan"]
+__all__ = ["describe_plan", "expected_seconds"]
 
 # Measured: the libraries, and bytes per pixel of a science integration (cube, residual, model,
 # their errors and flags) while its exposure is small enough to stay in memory, of any other (its
@@ -24,6 +24,32 @@ BYTES_PER_HELD_PIXEL = 10
 BYTES_PER_REFERENCE_PIXEL = 90
 # SCI, ERR and DQ of one pixel on disk; with three variances.
 BYTES_ON_DISK, BYTES_WITH_VARIANCES = 12, 24
+
+# Measured, seconds per pixel: of each pair that is aligned and projected, of each integration.
+SECONDS_PER_PAIR_PIXEL = 2.5e-8
+SECONDS_PER_PIXEL = 2e-7
+
+
+def expected_seconds(
+    association: Association, headers: Mapping[Path, ExposureHeader], alignment: Any
+) -> float:
+    """Return what the part of a run takes, serially, that workers can share.
+
+    Parameters
+    ----------
+    association : Association
+    headers : mapping
+        Of all members.
+    alignment : AlignRefs
+        Its options.
+    """
+    ny, nx = headers[association.science[0]].image_shape
+    nints = [headers[path].nints for path in association.science]
+    npsfs = sum(headers[path].nints for path in association.psf)
+    sets = sum(nints) if alignment.align_to == "each" else len(nints)
+    return float(
+        nx * ny * (SECONDS_PER_PAIR_PIXEL * sets * npsfs + SECONDS_PER_PIXEL * (sum(nints) + npsfs))
+    )
 
 
 def describe_plan(
