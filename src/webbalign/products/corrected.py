@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,10 +20,15 @@ from stdatamodels.jwst.datamodels import ImageModel, JwstDataModel
 
 from webbalign.core.errors import InputError
 from webbalign.products.asdf_patch import TreePath, patched_asdf
-from webbalign.products.atomic import atomic_path, refuse_input
+from webbalign.products.atomic import Seal, atomic_path, refuse_input
 from webbalign.products.corrector import Correction, corrected_wcs
 from webbalign.products.image_files import ImageInfo, read_info
-from webbalign.products.models import add_history, quiet_schema_warnings, refuse_existing
+from webbalign.products.models import (
+    add_history,
+    quiet_schema_warnings,
+    refuse_existing,
+    write_model,
+)
 from webbalign.products.sip import SipApproximation, SipHeader, sip_header
 from webbalign.products.wcs_keywords import is_fitted_keyword, s_region
 
@@ -115,6 +119,7 @@ def save_corrected(
     history: str | Sequence[str] = (),
     catalog: str | None = None,
     overwrite: bool = True,
+    recipe: Seal | None = None,
 ) -> CorrectedImage:
     """Write an image with a corrected WCS.
 
@@ -137,6 +142,8 @@ def save_corrected(
         was; None: it stays as it is.
     overwrite : bool
         Whether an existing product may be replaced. An input never is.
+    recipe : Recipe, optional
+        What the product was made from, to be written into it.
 
     Returns
     -------
@@ -153,15 +160,15 @@ def save_corrected(
         done = correct_model(
             source, correction, status=status, sip=sip, history=history, catalog=catalog
         )
-        with atomic_path(path) as temporary, quiet_schema_warnings():
-            source.save(str(temporary))
+        with atomic_path(path, recipe) as temporary:
+            write_model(source, temporary)
         source.meta.filename = path.name
         return CorrectedImage(path, done.wcs, done.s_region, done.sip_error, done.sip_inverse_error)
     source = Path(source)
     refuse_input(path, [source])
     info = read_info(source)
     renewal = _renewed(info, correction, sip, status, history, catalog)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, recipe) as temporary:
         if source.suffix == ".gz":
             unpacked = temporary.with_suffix(".unpacked")
             with gzip.open(source) as packed, open(unpacked, "wb") as file:
@@ -241,7 +248,6 @@ def _write_patched(source: Path, target: Path, name: str, renewal: _Renewal) -> 
 
 def _patch_primary(header: fits.Header, name: str, renewal: _Renewal) -> None:
     header["FILENAME"] = name
-    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
     header["S_TWKREG"] = (renewal.status, "Image Alignment via Astronomical Sources")
     if renewal.catalog:
         header["TCATFILE"] = (renewal.catalog, "Tweakreg catalog filename")

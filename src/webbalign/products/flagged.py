@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +11,109 @@ import numpy as np
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.models import (
     EXTENSIONS,
     VARIANCES,
+    has_variance,
     history,
     quiet_schema_warnings,
     refuse_existing,
     save,
 )
+from webbalign.products.raw_cubes import copy_exposure, plain_cubes
 
-__all__ = ["renew_headers", "save_flagged"]
+__all__ = ["copied", "renew_headers", "save_flagged"]
 
 
-def save_flagged(model: CubeModel, path: str | Path, *, overwrite: bool = True) -> Path:
+def save_flagged(
+    model: CubeModel, path: str | Path, *, overwrite: bool = True, recipe: Seal | None = None
+) -> Path:
     """Save an exposure of which only pixels and step statuses have changed since it was opened.
 
     The file it came from is copied with its arrays and keywords replaced, so that everything in
     it that is none of our business (GWCS, tables, extensions) stays as it was to the bit. A model
-    that came from no file is saved as usual.
+    that came from no file is saved as usual. DATE stays that of the exposure; `recipe` is what the
+    product was made from, to be written into it.
     """
     source = getattr(model, "_source_path", None)
     if source is None or not Path(source).is_file():
-        return save(model, path, overwrite=overwrite)
+        return save(model, path, overwrite=overwrite, recipe=recipe)
     path = Path(path)
     refuse_existing(path, overwrite)
     with (
         quiet_schema_warnings(),
         fits.open(source, memmap=False) as hdulist,
-        atomic_path(path) as temporary,
+        atomic_path(path, recipe) as temporary,
     ):
-        for name in ("data", "err", "dq", *VARIANCES):
-            _replace_data(hdulist, name, getattr(model, name, None))
         renew_headers(hdulist, model, path)
-        hdulist.writeto(temporary, output_verify="silentfix")
+        if not copied(model, source, hdulist, temporary):
+            for name in ("data", "err", "dq", *VARIANCES):
+                _replace_data(hdulist, name, getattr(model, name, None))
+            for extname, mask in _blanked(model, hdulist).items():
+                hdulist[extname].data[mask] = np.nan
+            hdulist.writeto(temporary, output_verify="silentfix")
     model.meta.filename = path.name
     return path
+
+
+def copied(
+    model: CubeModel, source: str | Path, hdulist: fits.HDUList, target: str | Path
+) -> bool:
+    """Copy a file byte by byte with the arrays of a model in it, if it is laid out so.
+
+    Parameters
+    ----------
+    model : CubeModel
+    source : str or Path
+        What it was opened from.
+    hdulist : HDUList
+        The same, opened, with new headers.
+    target : str or Path
+
+    Returns
+    -------
+    bool
+        Whether that could be done; if not, nothing was written.
+    """
+    plain = plain_cubes(source, hdulist)
+    cubes = {
+        extname: cube
+        for name, extname in EXTENSIONS.items()
+        if (cube := getattr(model, name, None)) is not None and cube.size
+    }
+    blanked = _blanked(model, hdulist)
+    if not {*cubes, *blanked} <= set(plain):
+        return False
+    if any(cube.shape != model.data.shape for cube in cubes.values()):
+        return False
+    renewed = {0, hdulist.index_of("SCI")} if _is_wcs_renewed(model) else {0}
+    for number in renewed:
+        hdulist[number].verify("silentfix")
+    copy_exposure(source, target, hdulist, cubes, renewed=renewed, blanked=blanked)
+    return True
+
+
+def _blanked(model: CubeModel, hdulist: fits.HDUList) -> dict[str, np.ndarray]:
+    """Return where the variances become NaN that the model was opened without."""
+    mask = getattr(model, "_blanked", None)
+    if mask is None or not mask.any():
+        return {}
+    left = {EXTENSIONS[name] for name in VARIANCES if not has_variance(model, name)}
+    return {hdu.name: mask for hdu in hdulist if hdu.name in left and hdu.shape == mask.shape}
+
+
+def _is_wcs_renewed(model: CubeModel) -> bool:
+    return getattr(model, "_wcs_renewed", False)
 
 
 def renew_headers(hdulist: fits.HDUList, model: CubeModel, path: Path) -> None:
     """Bring the keywords of a file up to date with a model that was opened from it."""
     header = hdulist[0].header
     header["FILENAME"] = path.name
-    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
     for keyword, value in _statuses(model):
         header[keyword] = value
-    if getattr(model, "_wcs_renewed", False):
+    if _is_wcs_renewed(model):
         _renew_wcs(hdulist["SCI"].header, model.meta.wcsinfo.instance)
     if getattr(model, "_header_read", True):
         # the model has the entries of the file as well

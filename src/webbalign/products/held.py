@@ -22,7 +22,7 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.mapped import Scratch, scratch_of, visit
 from webbalign.products import models
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.flagged import renew_headers
 from webbalign.products.headers import read_header
 from webbalign.products.streams import array_header, write_image
@@ -116,7 +116,12 @@ def is_held(model: JwstDataModel) -> bool:
 
 
 def save_held(
-    model: CubeModel, path: str | Path, *, flagged: bool = False, overwrite: bool = True
+    model: CubeModel,
+    path: str | Path,
+    *,
+    flagged: bool = False,
+    overwrite: bool = True,
+    recipe: Seal | None = None,
 ) -> Path:
     """Save an exposure opened by :func:`hold`, atomically and image by image.
 
@@ -128,6 +133,8 @@ def save_held(
         As :func:`webbalign.products.flagged.save_flagged` does it, else as ``save``. The ASDF
         extension does not repeat where the cubes are; data models find them by name.
     overwrite : bool
+    recipe : Recipe, optional
+        What the product was made from, to be written into it.
 
     Raises
     ------
@@ -140,7 +147,7 @@ def save_held(
              if (cube := model._instance.get(name)) is not None
              and cube.shape == model.data.shape}  # fmt: skip
     source = getattr(model, "_source_path", None)
-    with models.quiet_schema_warnings(), atomic_path(path) as temporary:
+    with models.quiet_schema_warnings(), atomic_path(path, recipe) as temporary:
         if flagged and source is not None and Path(source).is_file():
             content = _rest_of_source(model, source, cubes, path)
         else:
@@ -170,7 +177,7 @@ def _rest_of_model(model: CubeModel, temporary: Path) -> bytes:
     light = CubeModel(validate_on_assignment=False)
     names = [name for name in models.EXTENSIONS if name in model._instance]
     light._instance.update({k: v for k, v in model._instance.items() if k not in names})
-    light.save(str(temporary))
+    models.write_model(light, temporary)
     return temporary.read_bytes()
 
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from webbalign.core.errors import InputError
 from webbalign.core.mapped import release, visit
 from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.headers import read_header
+from webbalign.products.raw_cubes import plain_cubes
 
 __all__ = [
     "DO_NOT_USE",
@@ -40,7 +42,9 @@ __all__ = [
     "open_image",
     "opened",
     "save",
+    "take_metadata",
     "variance",
+    "write_model",
 ]
 
 
@@ -119,11 +123,12 @@ def opened(
 ) -> CubeModel:
     """Do the work of :func:`open_cube` on an open file; `cubes` replace the arrays it holds."""
     try:
-        model = _read_cube(hdulist, wcs) if header else _read_arrays(hdulist)
+        model = _read_cube(hdulist, wcs) if header else _read_arrays(path, hdulist)
     except (OSError, TypeError, ValueError) as error:
         raise InputError(path, f"not readable as CubeModel ({error})") from None
     for name, cube in (cubes or {}).items():
         setattr(model, name, cube)
+    _use_byte_order_of_machine(model)
     model.meta.filename = path.name
     model._source_path = str(path)
     model._header_read = header
@@ -145,12 +150,33 @@ def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
     return model
 
 
-def _read_arrays(hdulist: fits.HDUList) -> CubeModel:
+def _read_arrays(path: Path, hdulist: fits.HDUList) -> CubeModel:
+    """Read what is needed without the metadata: the variances only if they have to replace ERR."""
     model = CubeModel(validate_on_assignment=False)
-    for name, extname in EXTENSIONS.items():
-        if extname in hdulist and hdulist[extname].data is not None:
-            setattr(model, name, hdulist[extname].data)
+    plain = plain_cubes(path, hdulist)
+
+    def read(*names: str) -> None:
+        with open(path, "rb") as file:
+            for name in names:
+                extname = EXTENSIONS[name]
+                if extname in plain:
+                    setattr(model, name, plain[extname].read(file, 0, hdulist[extname].shape))
+                elif extname in hdulist and hdulist[extname].data is not None:
+                    setattr(model, name, hdulist[extname].data)
+
+    read("data", "err", "dq")
+    if model.err is None or not any((image > 0).any() for image in model.err):
+        read(*VARIANCES)
     return model
+
+
+def _use_byte_order_of_machine(model: CubeModel) -> None:
+    """Swap the bytes of the arrays once, instead of whenever something is computed of them."""
+    for name in EXTENSIONS:
+        values = model._instance.get(name)
+        if isinstance(values, np.ndarray) and not values.dtype.isnative and values.flags.writeable:
+            swapped = values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))
+            model._instance[name] = swapped
 
 
 def complete(model: CubeModel, *, need_errors: bool = True) -> CubeModel:
@@ -265,11 +291,17 @@ def open_image(source: str | Path | ImageModel) -> ImageModel:
 def new_cube(like: CubeModel, data: np.ndarray, err: np.ndarray, dq: np.ndarray) -> CubeModel:
     """Make a cube with the metadata of another one (its arrays and WCS are left behind)."""
     cube = CubeModel(validate_on_assignment=False)
-    cube.update(like)
+    take_metadata(cube, like)
     cube.data = data.astype(np.float32, copy=False)
     cube.err = err.astype(np.float32, copy=False)
     cube.dq = dq.astype(np.uint32, copy=False)
     return cube
+
+
+def take_metadata(model: JwstDataModel, like: JwstDataModel) -> None:
+    """Give a new model the metadata of another one, its DATE included (see :func:`write_model`)."""
+    model.update(like)
+    model.meta.date = like.meta.date
 
 
 def add_extension(model: JwstDataModel, name: str, data: np.ndarray) -> None:
@@ -285,8 +317,15 @@ def extension(model: JwstDataModel, name: str) -> np.ndarray | None:
 
 
 def add_history(model: JwstDataModel, text: str) -> None:
-    """Add one entry to the HISTORY of a product (what was done, with which options)."""
+    """Add one entry to the HISTORY of a product (what was done, with which options).
+
+    Its time is the product's DATE: see :func:`write_model`.
+    """
     model.add_history_entry(text)
+    entries = model._asdf.tree["history"]
+    entries = entries if isinstance(entries, list) else entries["entries"]
+    with contextlib.suppress(TypeError, ValueError):  # DATE is missing, or no date
+        entries[-1]["time"] = datetime.fromisoformat(model.meta.date).replace(tzinfo=UTC)
 
 
 def history(model: JwstDataModel) -> list[str]:
@@ -321,10 +360,30 @@ def save(
             model.seal(recipe)
         model.save(str(path))
     else:
-        with atomic_path(path, recipe) as temporary, quiet_schema_warnings():
-            model.save(str(temporary))
+        with atomic_path(path, recipe) as temporary:
+            write_model(model, temporary)
     model.meta.filename = path.name
     return path
+
+
+def write_model(model: JwstDataModel, path: str | Path) -> None:
+    """Let stdatamodels write a file; DATE stays that of the exposure whose metadata it has.
+
+    With the time of writing, no two runs would give the same files, and what depends on an
+    unchanged product could not be told from what does not.
+    """
+    date, inherited = model.meta.date, model.on_save
+
+    def on_save(place: str | None = None) -> None:
+        inherited(place)
+        model.meta.date = date
+
+    vars(model)["on_save"] = on_save
+    try:
+        with quiet_schema_warnings():
+            model.save(str(path), overwrite=True)
+    finally:
+        del vars(model)["on_save"]
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

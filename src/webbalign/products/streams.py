@@ -20,11 +20,13 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel, QuadModel
 
 from webbalign.core.errors import InputError, WebbalignError
-from webbalign.products.atomic import discard, reserve
+from webbalign.products.atomic import Seal, discard, reserve
 from webbalign.products.models import (
     add_extension,
     open_cube,
     quiet_schema_warnings,
+    take_metadata,
+    write_model,
 )
 
 __all__ = [
@@ -77,7 +79,7 @@ class QuadWriter:
         self._temporary = reserve(path)
         self._finished = False
         self.model = QuadModel(validate_on_assignment=False)
-        self.model.update(like)
+        take_metadata(self.model, like)
         self._file: BinaryIO = open(self._temporary, "wb")  # noqa: SIM115  (closed by the block)
         self._offsets: dict[str, int] = {}
 
@@ -130,8 +132,7 @@ class QuadWriter:
         """
         scratch = self._temporary.with_suffix(".head.fits")
         try:
-            with quiet_schema_warnings():
-                self.model.save(str(scratch), overwrite=True)
+            write_model(self.model, scratch)
             with quiet_schema_warnings(), fits.open(scratch, memmap=False) as hdulist:
                 hdulist[0].header["FILENAME"] = self.path.name
                 cards = {hdu.name: hdu.header for hdu in hdulist if hdu.name in _ARRAYS}
@@ -269,7 +270,7 @@ class ComputedQuad(LazyQuadModel):
         self, like: JwstDataModel, shape: tuple[int, ...], part: Callable[[int], AlignedSlice]
     ) -> None:
         super().__init__(validate_on_assignment=False)
-        self.update(like)
+        take_metadata(self, like)
         self._shape, self._compute = shape, part
 
     def part(self, index: int) -> AlignedSlice:
@@ -337,6 +338,10 @@ class StreamedQuadModel(LazyQuadModel):
             flags ^= _DQ_ZERO
             arrays["DQ"] = flags
         return AlignedSlice(arrays["SCI"], arrays["ERR"], arrays["DQ"])
+
+    def seal(self, recipe: Seal) -> None:
+        """Write what the product was made from into its file, before it is moved to its place."""
+        recipe.seal(self._path)
 
     def save(self, path: str | Path, dir_path: str | None = None, *args: Any, **kwargs: Any) -> str:
         """Move the file to its place (or copy it, once it has one)."""

@@ -76,7 +76,7 @@ class OutlierDetectionStep(WebbStep):
 
     def _save_median(self, exposure: CubeModel, outliers: Outliers) -> None:
         median = ImageModel(validate_on_assignment=False)
-        median.update(exposure)
+        models.take_metadata(median, exposure)
         median.data = outliers.median.astype(np.float32)
         asn_id = self.search_attr("asn_id")
         path = self.make_output_path(

@@ -137,7 +137,7 @@ class ResampleStep(WebbStep):
                 common_variance=models.extension(model, "VAR_COMMON"),
             )
         like = CubeModel(validate_on_assignment=False)
-        like.update(model)
+        models.take_metadata(like, model)
         like.meta.filename = model.meta.filename
         speckles = models.extension(model, "VAR_SPECKLE")
         return Average(like, model.meta.wcs, model.shape[-2:], mean, speckles, kept)
@@ -223,7 +223,7 @@ class ResampleStep(WebbStep):
         options: Resample = self.options
         image = ImageModel(validate_on_assignment=False)
         exposures = [average.model for average, _ in chosen]
-        image.update(exposures[0])
+        models.take_metadata(image, exposures[0])
         if options.blendheaders:
             blend_headers(image, exposures)
         _set_arrays(image, drizzled)
