@@ -86,7 +86,7 @@ lock:
 	$(PYTHON) -m venv $(LOCK_VENV)
 	$(LOCK_VENV)/bin/python -m pip install --quiet "pip-tools>=7.5"
 	$(COMPILE) $(LOCK_FLAGS) -o requirements/lock.txt pyproject.toml requirements/build.in
-	$(COMPILE) $(LOCK_FLAGS) --extra test --extra lint --extra docs --extra dask \
+	$(COMPILE) $(LOCK_FLAGS) --extra test --extra lint --extra docs --extra dask --extra cloud \
 	  -c requirements/lock.txt -o requirements/dev.txt pyproject.toml requirements/build.in
 	! grep -nE '://|file:/' requirements/lock.txt requirements/dev.txt
 

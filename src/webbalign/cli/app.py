@@ -15,6 +15,7 @@ from webbalign.cli.errors import ExitStatus, UsageError, explain
 from webbalign.cli.parser import Parsed, did_you_mean, first_positional, parse
 from webbalign.cli.terminal import Terminal
 from webbalign.execution import spared_from_collection
+from webbalign.products.addresses import masked_text
 
 __all__ = ["main"]
 
@@ -149,7 +150,7 @@ def _run(command: Command, parsed: Parsed) -> int:
 
 
 def _say_error(text: str) -> None:
-    print(f"webbalign: error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"webbalign: error: {masked_text(' '.join(text.split()))}", file=sys.stderr)
 
 
 def _help_hint(words: list[str]) -> str:

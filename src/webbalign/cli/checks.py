@@ -10,7 +10,9 @@ from webbalign.cli.commands import STEPS
 from webbalign.cli.errors import UsageError
 from webbalign.cli.parser import Parsed
 from webbalign.core.errors import InputError, OptionError
+from webbalign.products.addresses import is_address
 from webbalign.products.inputs import require_file
+from webbalign.products.remote import all_local
 
 __all__ = ["check_folder", "check_options", "require_files"]
 
@@ -98,13 +100,20 @@ def check_folder(folder: Path) -> None:
 
 
 def require_files(names: list[str]) -> None:
-    """See that every input is a file.
+    """See that every input is a file; those elsewhere are fetched, and named by their paths here.
+
+    Parameters
+    ----------
+    names : list of str
+        Addresses among them are replaced.
 
     Raises
     ------
     InputError
-        Naming the first that is not.
+        Naming the first that is not, or cannot be fetched.
     """
+    if any(map(is_address, names)):
+        names[:] = map(str, all_local(names))
     for name in names:
         path = Path(name)
         if not path.exists():

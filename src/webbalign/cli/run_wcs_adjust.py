@@ -13,6 +13,8 @@ from webbalign.cli.parser import Parsed
 from webbalign.cli.running import image_pool, not_aligned
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import InputError, OptionError
+from webbalign.products.addresses import is_address
+from webbalign.products.inputs import require_file
 
 __all__ = ["run_apply", "run_get", "run_show"]
 
@@ -24,8 +26,9 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Measure the corrections of a target and print them."""
     from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions
 
-    folder = Path(parsed.positionals[0])
-    if not folder.is_dir():
+    place = parsed.positionals[0]
+    folder = Path(place)
+    if not (is_address(place) or folder.is_dir()):
         raise InputError(folder, "no such folder", "the folder of a target, with one for each band")
     check_options(parsed)
     names = list(WcsAdjustOptions.__dataclass_fields__)
@@ -38,7 +41,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     bands = given.pop("bands", ())
     if not bands:
         raise UsageError("webbalign wcs-adjust get needs --bands, for example --bands F300M,F1000W")
-    given["target"] = given.get("target") or folder.resolve().name
+    given["target"] = given.get("target") or folder.resolve().name.partition("?")[0]
     settings = _settings(given)
     parameters = parsed.get("tweakreg_parameters_file")
     from webbalign.pipelines.wcs_adjust import band_images, get_wcs_adjust
@@ -47,7 +50,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     from webbalign.reports.wcs_adjust import adjust_text, draw_adjust
 
     terminal.adopt_libraries()
-    images = {band: band_images(folder, band) for band in bands}
+    images = {band: band_images(place, band) for band in bands}
     output = Path(parsed.get("output_dir", default=".")).expanduser()
     with image_pool(parsed, sum(map(len, images.values()))) as pool:
         adjust = get_wcs_adjust(
@@ -74,7 +77,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     table, *places = parsed.positionals
     check_options(parsed)
     for name in parsed.positionals:
-        if not Path(name).exists():
+        if not (is_address(name) or Path(name).exists()):
             raise InputError(name, "no such file")
     from webbalign.pipelines.apply_adjust import apply_wcs_adjust, images_in
 
@@ -139,9 +142,7 @@ def _parameters(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     expected = "a TOML file with options of tweakreg"
-    path = Path(name)
-    if not path.is_file():
-        raise InputError(path, "no such file", expected)
+    path = require_file(name, expected)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from webbalign.execution import NullProgress, Progress
+from webbalign.products.addresses import masked_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,7 @@ class Terminal:
         terminal._install(shown)
         if log_file is not None:
             written = logging.FileHandler(log_file, mode="w", encoding="utf-8")
-            written.setFormatter(logging.Formatter(_FILE_FORMAT))
+            written.setFormatter(_MaskingFormatter(_FILE_FORMAT))
             terminal._install(written)
         return terminal
 
@@ -159,7 +160,14 @@ def _stream_handler(console: Console | None) -> logging.Handler:
     return handler
 
 
-class _PlainFormatter(logging.Formatter):
+class _MaskingFormatter(logging.Formatter):
+    """Nothing that gives access to a file elsewhere (see `masked_text`) reaches a log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked_text(super().format(record))
+
+
+class _PlainFormatter(_MaskingFormatter):
     """The message alone; its level before it if it is more than information."""
 
     def format(self, record: logging.LogRecord) -> str:

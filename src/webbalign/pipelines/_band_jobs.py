@@ -16,10 +16,13 @@ from webbalign.pipelines._combined_bands import measure_combined
 from webbalign.pipelines._stack_bands import measure_correlation
 from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, method_for
+from webbalign.products.addresses import is_address, written_address
 from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.remote import all_local, images_elsewhere, local
 from webbalign.products.sphere import sky_boundary
 from webbalign.products.stacks import Stacking
 from webbalign.products.visit_frames import MeasuredBand
+from webbalign.steps.tweakreg_options import TweakReg
 
 __all__ = ["METHODS", "Measure", "band_images", "band_job", "method_named", "mixed"]
 
@@ -38,11 +41,15 @@ _BY_IMAGES = ("cross_corr", "combined")
 def band_images(directory: str | Path, band: str) -> list[Path]:
     """Return the images of a band: ``directory/band/*_cal.fits`` (or .gz), by name.
 
+    Those in a folder elsewhere (an address) are fetched.
+
     Raises
     ------
     InputError
         If there is no such folder, or no image in it.
     """
+    if is_address(directory):
+        return images_elsewhere(f"{written_address(directory).rstrip('/')}/{band}")
     folder = Path(directory).expanduser() / band
     expected = f"a folder {band} with _cal.fits files"
     if not folder.is_dir():
@@ -88,7 +95,8 @@ def band_job(
     InputError
         If an image cannot be read, does not tell its visit, or is there twice.
     """
-    paths = sorted((Path(path).expanduser() for path in images), key=lambda path: path.name)
+    here = all_local(images)
+    paths = sorted((path.expanduser() for path in here), key=lambda path: path.name)
     if not paths:
         raise InputError(None, f"no images of {band}", "_cal files")
     names = [path.name for path in paths]
@@ -111,8 +119,10 @@ def band_job(
         corners=tuple(corners for _, corners in read),
         by_visit=instrument in options.group_dithers,
         by_module=options.degroup_nircam_modules and instrument == "nircam",
-        options=tweakreg_options(
-            parameters, target=options.target, band=band, instrument=instrument, catalog=catalog
+        options=_catalogs_here(
+            tweakreg_options(
+                parameters, target=options.target, band=band, instrument=instrument, catalog=catalog
+            )
         ),
         folder=work,
         correlating=correlating,
@@ -126,6 +136,16 @@ def band_job(
         )
     _ = job.keys  # an image that does not tell its visit is refused before any work
     return job
+
+
+def _catalogs_here(options: TweakReg) -> TweakReg:
+    """Fetch the catalogs that are named by an address, once for all images."""
+    for name in ("abs_refcat", "catfile"):
+        value = getattr(options, name)
+        if is_address(value):
+            changed: dict[str, Any] = {name: str(local(value))}
+            options = replace(options, **changed)
+    return options
 
 
 def _correlation(given: Mapping[str, Any], reproject_func: str) -> tuple[Correlating, Stacking]:

@@ -18,6 +18,7 @@ from webbalign.pipelines._stack_bands import STACK_FOLDER
 from webbalign.pipelines._star_bands import BandJob, Map
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, parse_method
 from webbalign.products.atomic import sweep
+from webbalign.products.remote import shown
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
 from webbalign.products.visits import AdjustKey
 from webbalign.products.wcs_adjust_file import (
@@ -182,7 +183,7 @@ def _band(job: BandJob, catalog: str) -> dict[str, Any]:
         "method": job.method,
         "instrument": job.infos[0].instrument.lower(),
         "n_images": len(job.paths),
-        "catalog": catalog,
+        "catalog": shown(catalog),
     }
     if job.method != "cross_corr":
         told["tweakreg_parameters"] = _listed(job.options)
@@ -193,9 +194,13 @@ def _band(job: BandJob, catalog: str) -> dict[str, Any]:
 
 def _listed(options: Options) -> dict[str, Any]:
     return {
-        name: list(value) if isinstance(value, tuple) else value
+        name: list(value) if isinstance(value, tuple) else _shown(value)
         for name, value in vars(options).items()
     }
+
+
+def _shown(value: Any) -> Any:
+    return shown(value) if isinstance(value, str) else value
 
 
 def _footprints(jobs: Sequence[BandJob]) -> dict[str, list[list[list[float]]]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from webbalign.core.errors import OptionError
 from webbalign.core.options import Options, opt
+from webbalign.products.addresses import is_address
 
 __all__ = [
     "METHOD_NAMES",
@@ -117,7 +118,9 @@ def method_for(method: str | Mapping[str, str], instrument: str) -> str:
 
 
 def catalog_place(folder: str | Path, name: str) -> str:
-    """Return a catalog's path in the folder of the catalogs; a service's name stays a name."""
+    """Return a catalog's path in the folder of the catalogs; a service's name, an address stay."""
+    if is_address(name):
+        return name
     if name.upper().startswith("GAIA") and not Path(name).suffix:
         return name
     return str(Path(folder).expanduser() / name)

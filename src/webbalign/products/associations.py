@@ -7,13 +7,17 @@ take part (peers do the same); everything else is named in :attr:`Association.ig
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from webbalign.core.errors import InputError
+from webbalign.products.addresses import is_address, masked, written_address
 from webbalign.products.headers import ExposureHeader, read_header
+from webbalign.products.names import checked_name
+from webbalign.products.remote import all_local, beside, local
 
 __all__ = [
     "Association",
@@ -60,7 +64,8 @@ class Association:
 def load_association(source: str | Path | Mapping[str, Any]) -> Association:
     """Read an association (a JSON file, or its content as a mapping) for coron3.
 
-    Relative member names are resolved against the folder of the file.
+    Relative member names are resolved against the folder (or address) of the file; members
+    elsewhere are fetched.
 
     Raises
     ------
@@ -68,10 +73,10 @@ def load_association(source: str | Path | Mapping[str, Any]) -> Association:
         If the file is missing or no association, or has no science or no psf member.
     """
     if isinstance(source, Mapping):
-        return _parse(source, "association", Path())
-    path = Path(source).expanduser()
+        return _parse(source, "association")
+    path = local(source).expanduser()
     hint = "an association (JSON); `webbalign asn *_calints.fits` makes one"
-    return _parse(read_association(path, hint), path, path.parent)
+    return _parse(read_association(path, hint), path)
 
 
 def read_association(path: Path, hint: str) -> Mapping[str, Any]:
@@ -102,7 +107,7 @@ def read_association(path: Path, hint: str) -> Mapping[str, Any]:
     return content
 
 
-def _parse(content: Mapping[str, Any], path: str | Path, folder: Path) -> Association:
+def _parse(content: Mapping[str, Any], path: str | Path) -> Association:
     products = content.get("products")
     if not products or not isinstance(products, list):
         raise InputError(path, "no products in the association", "at least one product")
@@ -112,31 +117,36 @@ def _parse(content: Mapping[str, Any], path: str | Path, folder: Path) -> Associ
             raise InputError(path, f"the association has no {key!r}", f"a value for {key!r}")
     if not isinstance(product["members"], list):
         raise InputError(path, "members is no list", "a list of expname and exptype")
-    by_role: dict[str, list[Path]] = {"science": [], "psf": []}
+    by_role: dict[str, list[str | Path]] = {"science": [], "psf": []}
     ignored = []
     for member in product["members"]:
         name = member_name(member, path)
         role = str(member.get("exptype", "")).lower()
         if role in by_role:
-            by_role[role].append(folder / name)
+            by_role[role].append(beside(path, name))
         else:
             ignored.append((name, role))
     for role, files in by_role.items():
         if not files:
             found = f"no {role} member among {len(product['members'])}"
             raise InputError(path, found, f"at least one member of exptype {role!r}")
-        twice = sorted({file.name for file in files if files.count(file) > 1})
+    here = all_local([*by_role["science"], *by_role["psf"]])
+    science, psf = here[: len(by_role["science"])], here[len(by_role["science"]) :]
+    for role, paths in (("science", science), ("psf", psf)):
+        # products are named after members: of two from different folders one would be lost
+        names = [file.name for file in paths]
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(path, f"{role} member listed twice: {', '.join(twice)}", "each once")
-    both = sorted({file.name for file in by_role["science"]} & {f.name for f in by_role["psf"]})
+    both = sorted({file.name for file in science} & {file.name for file in psf})
     if both:
         found = f"member both science and psf: {', '.join(both)}"
         raise InputError(path, found, "one role for each member")
     return Association(
-        name=str(product["name"]),
-        asn_id=str(content["asn_id"]),
-        science=tuple(by_role["science"]),
-        psf=tuple(by_role["psf"]),
+        name=checked_name(str(product["name"]), "product name", path),
+        asn_id=checked_name(str(content["asn_id"]), "asn_id", path),
+        science=tuple(science),
+        psf=tuple(psf),
         ignored=tuple(ignored),
         table_name=Path(path).name,
         pool_name=str(content.get("asn_pool", "")),
@@ -149,11 +159,13 @@ def member_name(member: Any, path: str | Path) -> str:
     Raises
     ------
     InputError
-        If it has none.
+        If it has none, or one with characters that cannot be printed.
     """
     name = str(member.get("expname") or "") if isinstance(member, Mapping) else ""
     if not name:
         raise InputError(path, "a member without expname", "the name of a file")
+    if not name.isprintable():
+        raise InputError(path, f"a member named {name!r}", "a name that can be printed")
     return name
 
 
@@ -203,7 +215,7 @@ def make_association(
     Parameters
     ----------
     files : iterable of str or Path
-        ``_calints`` files.
+        ``_calints`` files, or their addresses.
     product_name : str, optional
         Default: ``jw{program}-{asn_id}_{target}_{instrument}_{filter}-{coronagraph}-{subarray}``.
     asn_id : str
@@ -221,10 +233,12 @@ def make_association(
     InputError
         If there is no file, no science or no PSF exposure, or the exposures do not fit together.
     """
-    paths = [Path(file) for file in files]
+    given = [file if is_address(file) else Path(file) for file in files]
+    paths = all_local(given)
     if not paths:
         raise InputError(None, "no files given", "_calints files of a target and its PSF stars")
     headers = {path: read_header(path) for path in paths}
+    names = dict(zip(paths, given, strict=True))
     roles = {path: "psf" if header.is_psf else "science" for path, header in headers.items()}
     for role, hint in (("science", "false"), ("psf", "true")):
         if role not in roles.values():
@@ -242,25 +256,36 @@ def make_association(
             {
                 "name": product_name or _product_name(first, asn_id),
                 "members": [
-                    {"expname": _written_name(path, folder), "exptype": roles[path]}
+                    {"expname": _written_name(names[path], folder), "exptype": roles[path]}
                     for path in sorted(paths, key=lambda path: (roles[path], path.name))
                 ],
             }
         ],
     }
-    check_members(_parse(content, "association", folder or Path()))
+    check_members(_parse(content, "association" if folder is None else folder / "association"))
     return content
 
 
-def _written_name(path: Path, folder: Path | None) -> str:
+def _written_name(file: str | Path, folder: Path | None) -> str:
+    if is_address(file):
+        if masked(file) != written_address(file):
+            found = "an address with a password or a signature, which would be written"
+            raise InputError(masked(file), found, "one that needs none")
+        return written_address(file)
+    path = Path(file)
     if folder is None or path.resolve().parent == folder.resolve():
         return path.name if folder is not None else str(path)
     return str(path.resolve())
 
 
+_UNUSUAL = re.compile(r"[^A-Za-z0-9.+-]")
+
+
 def _product_name(header: ExposureHeader, asn_id: str) -> str:
     optics = [header.filter, header.coronagraph, header.subarray]
-    optics_text = "-".join(item.lower().replace("_", "") for item in optics if item)
-    program = header.program.zfill(5) if header.program else "00000"
-    target = header.target.lower().replace(" ", "").replace("_", "-") or "t001"
-    return f"jw{program}-{asn_id}_{target}_{header.instrument.lower()}_{optics_text}"
+    optics_text = "-".join(_UNUSUAL.sub("", item.lower()) for item in optics if item)
+    program = _UNUSUAL.sub("", header.program).zfill(5)
+    # (what somebody has written into a header may be anything)
+    target = _UNUSUAL.sub("", header.target.lower().replace("_", "-")) or "t001"
+    instrument = _UNUSUAL.sub("", header.instrument.lower())
+    return f"jw{program}-{asn_id}_{target}_{instrument}_{optics_text}"

@@ -14,6 +14,7 @@ from webbalign.products.atomic import atomic_path
 from webbalign.products.groups import ObservationIds
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.models import quiet_schema_warnings
+from webbalign.products.remote import beside, local
 
 if TYPE_CHECKING:
     from webbalign.products.catalogs import StarCatalog
@@ -68,7 +69,7 @@ def read_catalog_image(path: str | Path, catalog: StarCatalog) -> tuple[ImageInf
     expected = "a catalog that `webbalign find-stars` has written, with its .asdf file beside it"
     if not name:
         raise InputError(path, "does not say where the WCS of its image is (wcs_file)", expected)
-    record = Path(path).parent / name
+    record = local(beside(path, name))
     if not record.is_file():
         raise InputError(path, f"names {record}, which does not exist", expected)
     try:

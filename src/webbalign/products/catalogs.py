@@ -25,6 +25,7 @@ from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.models import refuse_existing
 from webbalign.products.names import root
+from webbalign.products.remote import local
 from webbalign.products.sphere import box_edges
 from webbalign.products.table_files import column, is_known, numbers, read_table
 
@@ -182,7 +183,7 @@ def read_catalog(path: str | Path) -> StarCatalog:
     InputError
         If the file is missing or unreadable, has no such columns, or an impossible weight.
     """
-    path = Path(path)
+    path = local(path)
     table = read_table(path, "a catalog of stars (any table that astropy reads)")
     x, y = column(table, *_X), column(table, *_Y)
     if x is None or y is None:

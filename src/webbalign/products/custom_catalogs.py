@@ -9,6 +9,7 @@ from pathlib import Path
 from webbalign.core.errors import InputError
 from webbalign.products.catalogs import CatalogFiles
 from webbalign.products.image_files import ImageInfo
+from webbalign.products.remote import beside, local
 
 __all__ = ["custom_catalogs", "read_catfile"]
 
@@ -34,7 +35,7 @@ def read_catfile(path: str | Path) -> dict[str, Path | None]:
     InputError
         If the file is missing, a line has more than two columns, or an image is listed twice.
     """
-    path = Path(path).expanduser()
+    path = local(path).expanduser()
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -50,7 +51,7 @@ def read_catfile(path: str | Path) -> dict[str, Path | None]:
         image = Path(words[0]).name
         if image in entries:
             raise InputError(path, f"{image} stands there twice (line {number})", "each once")
-        entries[image] = path.parent / words[1] if len(words) == 2 else None
+        entries[image] = local(beside(path, words[1])) if len(words) == 2 else None
     return entries
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from webbalign.core.errors import InputError
+from webbalign.products.addresses import is_address
 from webbalign.products.associations import member_name, read_association
+from webbalign.products.names import checked_name
+from webbalign.products.remote import all_local, beside, local
 
 __all__ = ["ImageAssociation", "ImageMember", "load_image_association"]
 
@@ -97,31 +100,37 @@ def load_image_association(source: str | Path | Mapping[str, Any]) -> ImageAssoc
     if isinstance(source, Mapping):
         content, path, folder = source, Path("association"), Path()
     else:
-        path = Path(source).expanduser()
+        path = local(source).expanduser()
         content, folder = read_association(path, _EXPECTED), path.parent
     products = content.get("products")
     product = products[0] if isinstance(products, list) and products else {}
     entries = product.get("members") if isinstance(product, Mapping) else None
     if not isinstance(entries, list) or not entries:
         raise InputError(path, "no members in the association", "a product with members")
-    members, ignored = [], []
+    files: list[str | Path] = []
+    entries_used, ignored = [], []
     for entry in entries:
         name = member_name(entry, path)
         role = str(entry.get("exptype") or "science").lower()
         if role == "science":
-            members.append(_member(entry, folder / name))
+            files.append(beside(path, name))
+            entries_used.append(entry)
         else:
             ignored.append((name, role))
-    if not members:
+    if not files:
         found = f"no science member among {len(entries)}"
         raise InputError(path, found, "at least one member of exptype 'science'")
+    members = [
+        _member(entry, here, path)
+        for entry, here in zip(entries_used, all_local(files), strict=True)
+    ]
     names = [member.path.name for member in members]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(path, f"member listed twice: {', '.join(twice)}", "each once")
     return ImageAssociation(
-        name=str(product.get("name") or ""),
-        asn_id=str(content.get("asn_id") or ""),
+        name=checked_name(str(product.get("name") or ""), "product name", path),
+        asn_id=checked_name(str(content.get("asn_id") or ""), "asn_id", path),
         members=tuple(members),
         folder=folder,
         ignored=tuple(ignored),
@@ -130,8 +139,11 @@ def load_image_association(source: str | Path | Mapping[str, Any]) -> ImageAssoc
     )
 
 
-def _member(entry: Mapping[str, Any], path: Path) -> ImageMember:
+def _member(entry: Mapping[str, Any], path: Path, association: Path) -> ImageMember:
     catalog = None
     if "tweakreg_catalog" in entry:
         catalog = str(entry["tweakreg_catalog"] or "").strip()
+        elsewhere = beside(association, catalog)
+        if catalog and is_address(elsewhere):
+            catalog = str(local(elsewhere))
     return ImageMember(path, str(entry.get("group_id") or ""), catalog)

@@ -18,6 +18,7 @@ from webbalign.products.catalog_options import AbsoluteCatalog
 from webbalign.products.gaia import SERVICE_CATALOGS, query_catalog, service_address
 from webbalign.products.models import refuse_existing
 from webbalign.products.proper_motion import CatalogStars
+from webbalign.products.remote import local
 from webbalign.products.table_files import column, numbers, read_table
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def load_reference(
         stars = query_catalog(options.name.upper(), centre, radius, epoch)
     else:
         check_reference(options)
-        stars = read_reference_catalog(Path(options.name).expanduser())
+        stars = read_reference_catalog(local(options.name).expanduser())
     found = stars.within(centre, radius).between(options.abs_mag_min, options.abs_mag_max)
     log.info("%s: %d stars in the field", stars.name, len(found))
     return found
@@ -86,13 +87,14 @@ def check_reference(options: AbsoluteCatalog) -> None:
     Raises
     ------
     InputError
-        If the name is neither that of a service's catalog nor that of a file, or the address of
-        the service is none.
+        If the name is neither that of a service's catalog nor that of a file (or the address of
+        one that can be had), or the address of the service is none.
     """
-    path = Path(options.name).expanduser()
     if options.name.upper() in SERVICE_CATALOGS:
         service_address()
-    elif options.name and not path.exists():
+        return
+    path = local(options.name).expanduser()
+    if options.name and not path.exists():
         services = ", ".join(SERVICE_CATALOGS)
         raise InputError(path, "no such file, and no catalog of that name", f"one of {services}")
 

@@ -18,6 +18,7 @@ from webbalign.products.inputs import require_file
 from webbalign.products.mask_checks import Problem, check_psfmask
 from webbalign.products.mask_files import make_psfmask
 from webbalign.products.models import NON_SCIENCE
+from webbalign.products.remote import local
 
 __all__ = [
     "Problem",
@@ -116,7 +117,7 @@ def read_psfmask(source: str | Path | JwstDataModel, convention: str = "weight")
     Parameters
     ----------
     source : str, Path or data model
-        With one 2-D image (SCI).
+        With one 2-D image (SCI); or its address.
     convention : str
         ``weight`` (1 = full use) or ``masked`` (1 = ignored).
 
@@ -130,8 +131,9 @@ def read_psfmask(source: str | Path | JwstDataModel, convention: str = "weight")
         values = source.data
         corner = _corner(source.meta.subarray.xstart, source.meta.subarray.ystart)
     else:
-        name = Path(source).name
-        values, corner = _read(Path(source))
+        path = local(source)
+        name = path.name
+        values, corner = _read(path)
     if values is None:
         raise InputError(name, "has no SCI image", "a 2-D mask")
     weight = to_weight(values, convention, name=str(name))

@@ -15,6 +15,7 @@ from webbalign.products.corrector import Correction
 from webbalign.products.groups import ObservationIds
 from webbalign.products.models import refuse_existing
 from webbalign.products.names import root
+from webbalign.products.remote import local
 from webbalign.products.solved_images import Borrowed, Solution, SolvedImage, solved
 from webbalign.products.table_files import read_table
 
@@ -119,7 +120,7 @@ def read_solution(path: str | Path) -> Solution:
     InputError
         If the file is missing, no such table, or a row cannot be used; the message names it.
     """
-    path = Path(path)
+    path = local(path)
     table = read_table(path, _EXPECTED)
     lacking = [name for name, *_ in _COLUMNS if name not in (*table.colnames, *_MAY_BE_MISSING)]
     if lacking:

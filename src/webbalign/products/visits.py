@@ -70,7 +70,8 @@ def visit_of(info: ImageInfo) -> AdjustKey:
     Raises
     ------
     InputError
-        If neither the header nor the name tells the visit.
+        If neither the header nor the name tells the visit, or what they tell cannot be part of a
+        file's name.
     """
     ids = _padded(info.observation)
     named = _NAME.match(root(info.name))
@@ -85,6 +86,10 @@ def visit_of(info: ImageInfo) -> AdjustKey:
             "neither the header nor the name tells its visit",
             "PROGRAM, OBSERVTN and VISIT, or a name jw<visit>_<group>_<exposure>_<detector>",
         )
+    # they become parts of file names and keys of tables
+    for word in (visit, exposure, detector):
+        if not re.fullmatch(r"[\w.-]*", word, re.ASCII):
+            raise InputError(info.name, f"{word!r} for its visit", "letters, digits and _")
     return AdjustKey(visit, exposure, _module(ids, detector), _without_alias(detector))
 
 

@@ -23,6 +23,7 @@ from webbalign.products.atomic import atomic_path
 from webbalign.products.corrector import Correction
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.inputs import require_file
+from webbalign.products.names import flat_name
 from webbalign.products.visits import AdjustKey, keys_of, parse_key
 
 __all__ = [
@@ -191,8 +192,10 @@ def adjust_file_name(target: str) -> str:
 
     >>> adjust_file_name("ngc1566")
     'ngc1566_wcs_adjust.toml'
+    >>> adjust_file_name("../ngc1566/a")
+    '_ngc1566_a_wcs_adjust.toml'
     """
-    return f"{target}_wcs_adjust.toml"
+    return f"{flat_name(target)}_wcs_adjust.toml"
 
 
 def write_wcs_adjust(adjust: WcsAdjust, path: str | Path) -> Path:
@@ -251,8 +254,7 @@ def read_wcs_adjust(path: str | Path) -> WcsAdjust:
     InputError
         If it is missing, no TOML, or an entry cannot be used; the message names it.
     """
-    path = Path(path)
-    require_file(path, _EXPECTED)
+    path = require_file(path, _EXPECTED)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

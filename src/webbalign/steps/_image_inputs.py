@@ -11,8 +11,10 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from stpipe.library import AbstractModelLibrary
 
 from webbalign.core.errors import InputError
+from webbalign.products.addresses import base_name, is_address, written_address
 from webbalign.products.image_associations import ImageAssociation, load_image_association
 from webbalign.products.library import ModelLibrary
+from webbalign.products.remote import all_local, local
 
 __all__ = ["Images", "gather", "in_turn"]
 
@@ -73,7 +75,7 @@ def gather(source: Any, find: Callable[[str], str] = str) -> Images:
     if isinstance(source, Sequence) and not isinstance(source, str) and len(source) == 1:
         return gather(source[0], find)
     if _is_association(source):
-        return _of_association(load_image_association(find(str(source))))
+        return _of_association(load_image_association(find(str(local(source)))))
     single = isinstance(source, (str, Path, JwstDataModel))
     items: list[Any] = [source] if single else list(source)
     if not items:
@@ -88,11 +90,14 @@ def gather(source: Any, find: Callable[[str], str] = str) -> Images:
         for item in items:
             if _is_association(item):
                 raise InputError(item, "an association among files", "one association, or images")
-    return _of_files([Path(find(str(item))) for item in items])
+    return _of_files([Path(find(str(path))) for path in all_local(items)])
 
 
 def _is_association(item: Any) -> bool:
-    return isinstance(item, (str, Path)) and str(item).lower().endswith(".json")
+    if not isinstance(item, (str, Path)):
+        return False
+    name = base_name(written_address(item)) if is_address(item) else str(item)
+    return name.lower().endswith(".json")
 
 
 def _of_association(association: ImageAssociation) -> Images:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +18,8 @@ from stpipe.step import get_disable_crds_steppars
 
 from webbalign.core.errors import OptionError, WebbalignError
 from webbalign.core.options import Options, spec
-from webbalign.products import models, names
+from webbalign.products import models, names, remote
+from webbalign.products.addresses import is_address
 from webbalign.products.atomic import atomic_path, refuse_input
 from webbalign.steps._errors import for_strun
 from webbalign.steps._runtime import Runtime, current_runtime, runtime_of
@@ -73,13 +74,13 @@ class WebbStep(Step):
         >>> KlipStep.call("a_crfints.fits", "a_psfalign.fits", truncate=20)  # doctest: +SKIP
         """
         with runtime_of(kwargs):
-            return super().call(*_as_text(args), **kwargs)
+            return super().call(*_read_here(args), **kwargs)
 
     @classmethod
     def create(cls, source: Any, **kwargs: Any) -> Self:
         """Create the step that :meth:`call` would run on `source`, without running it."""
         with runtime_of(kwargs):
-            (source,) = _as_text((source,))
+            (source,) = _read_here((source,))
             config, config_file = cls.build_config(source, **kwargs)
             config.pop("class", None)
             return cls.from_config_section(config, name=config.get("name"), config_file=config_file)
@@ -94,11 +95,20 @@ class WebbStep(Step):
         """
         if self.parent is not None:
             return super().run(*args)
-        self.inputs = tuple(_files_among(args))
         try:
+            args = tuple(_read_here(args))
+            self._fetch_files_of_options()
+            self.inputs = tuple(_files_among(args))
             return super().run(*args)
         except WebbalignError as error:
             raise for_strun(error) from error.__cause__
+
+    def _fetch_files_of_options(self) -> None:
+        """Fetch the files that options name by an address; stpipe would log the whole address."""
+        for step in (self, *(getattr(self, name) for name in getattr(self, "step_defs", ()))):
+            for name in _FILES_OF_OPTIONS:
+                if is_address(getattr(step, name, None)):
+                    setattr(step, name, str(remote.local(getattr(step, name))))
 
     @property
     def options(self) -> Any:
@@ -243,8 +253,15 @@ class WebbStep(Step):
         with atomic_path(filename) as temporary:
             super().export_config(temporary, include_metadata=include_metadata)
 
+    def get_pars(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the parameters, as they may be stored and logged: no address with a signature."""
+        return _shown(super().get_pars(*args, **kwargs))
+
 
 PROFILES = ("default", "jwst")
+
+# Options of some steps that name a file, which may lie elsewhere.
+_FILES_OF_OPTIONS = ("override_psfmask", "abs_refcat", "catfile", "output_wcs")
 
 
 def _files_among(args: tuple[Any, ...]) -> Iterator[str]:
@@ -255,9 +272,30 @@ def _files_among(args: tuple[Any, ...]) -> Iterator[str]:
             yield from _files_among(tuple(arg))
 
 
-def _as_text(args: tuple[Any, ...]) -> list[Any]:
-    """Write paths as text: stpipe takes a Path for no file name."""
-    return [str(arg) if isinstance(arg, Path) else arg for arg in args]
+def _read_here(args: Iterable[Any]) -> list[Any]:
+    """Write files as text, those elsewhere fetched: stpipe takes a Path for no file name."""
+    found = []
+    for arg in args:
+        if isinstance(arg, (list, tuple)):
+            named = [item for item in arg if isinstance(item, (str, Path))]
+            here = iter(remote.all_local(named))
+            arg = [str(next(here)) if isinstance(item, (str, Path)) else item for item in arg]
+        elif isinstance(arg, Path) or is_address(arg):
+            arg = str(remote.local(arg))
+        found.append(arg)
+    return found
+
+
+def _shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Mask what gives access in the addresses among parameters, and name fetched files by them."""
+    return {
+        name: _shown(value)
+        if isinstance(value, Mapping)
+        else remote.shown(value)
+        if name in _FILES_OF_OPTIONS and isinstance(value, (str, Path))
+        else value
+        for name, value in parameters.items()
+    }
 
 
 def _drop_unknown(config: Any, known: Any, where: str) -> None:
