@@ -114,6 +114,7 @@ def test_scratch_arrays_have_no_name(tmp_path):
 
 
 def test_an_array_that_is_not_in_the_file_is_zero(cube, tmp_path):
-    file = SharedCube(cube, tmp_path).located()
+    shared = SharedCube(cube, tmp_path)
+    file = shared.located()
     without = CubeFile(file.path, file.shape, (file.places[0], None, file.places[2]), file.mark)
     assert not without.read(slice(0, 5)).err.any()

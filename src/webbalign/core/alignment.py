@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from webbalign.core.fourier import Shifter, shift_error, shift_flags
 from webbalign.core.registration import AlignRefs, FitStatus, PsfFrame, Registrar, ShiftFit
 
-__all__ = ["Frame", "PsfFrames", "References", "fit_frames"]
+__all__ = ["Frame", "PsfFrames", "References", "fit_frames", "fit_prepared", "prepare_frames"]
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,42 @@ def _known(
     return np.where(good, variance, np.inf) if by_errors else variance
 
 
+def prepare_frames(
+    frames: Sequence[Frame], weight: NDArray[np.float64], options: AlignRefs
+) -> list[Registrar]:
+    """Prepare science images for the fits of references under one weight (ny, nx).
+
+    A few of them: what is prepared for one takes ten times its memory.
+    """
+    return [
+        Registrar(
+            frame.image,
+            weight,
+            _known(frame.variance, frame.good, options),
+            fit_weighting=options.fit_weighting,
+        )
+        for frame in frames
+    ]
+
+
+def fit_prepared(registrars: Sequence[Registrar], psfs: PsfFrames) -> list[list[ShiftFit]]:
+    """Fit references to prepared science images; returns as :func:`fit_frames` does.
+
+    What is prepared for a reference serves all frames.
+    """
+    fits: list[list[ShiftFit]] = [[] for _ in registrars]
+    for psf in psfs:
+        for registrar, of_frame in zip(registrars, fits, strict=True):
+            of_frame.append(registrar.fit(psf))
+    return fits
+
+
 def fit_frames(frames: Sequence[Frame], psfs: PsfFrames) -> list[list[ShiftFit]]:
     """Fit shift and flux ratio of every reference relative to several science images.
 
     Parameters
     ----------
     frames : sequence of Frame
-        A few of them: what is prepared for a frame takes ten times its memory, and what is
-        prepared for a reference serves all frames.
     psfs : PsfFrames
 
     Returns
@@ -158,18 +186,4 @@ def fit_frames(frames: Sequence[Frame], psfs: PsfFrames) -> list[list[ShiftFit]]
     list of list of ShiftFit
         For each frame one fit per reference.
     """
-    options = psfs.options
-    registrars = [
-        Registrar(
-            frame.image,
-            psfs.weight,
-            _known(frame.variance, frame.good, options),
-            fit_weighting=options.fit_weighting,
-        )
-        for frame in frames
-    ]
-    fits: list[list[ShiftFit]] = [[] for _ in frames]
-    for psf in psfs:
-        for registrar, of_frame in zip(registrars, fits, strict=True):
-            of_frame.append(registrar.fit(psf))
-    return fits
+    return fit_prepared(prepare_frames(frames, psfs.weight, psfs.options), psfs)

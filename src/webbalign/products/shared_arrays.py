@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,9 @@ from webbalign.core.mapped import Scratch, release
 from webbalign.products.atomic import discard, reserve
 
 __all__ = ["SharedArray", "scratch_array"]
+
+# Parts written at a time.
+_AT_ONCE = 16
 
 
 def scratch_array(folder: str | Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -90,6 +94,16 @@ class SharedArray:
             file.seek((first or 0) * stride)
             np.ascontiguousarray(values, self.dtype).tofile(file)
 
+    def give(self, values: np.ndarray) -> None:
+        """Set the first of the parts all at once; without a file they are taken as they are."""
+        if self._owner and self._path is None:
+            self._array = values
+            return
+        for start in range(0, len(values), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self.put(part, values[part])
+            release(values)
+
     def close(self) -> None:
         """Remove the file, if there is one; an array in use stays readable."""
         with self._lock:
@@ -99,6 +113,7 @@ class SharedArray:
 
     def _make_file(self) -> None:
         self._path = reserve(self._folder / "array.raw")
+        weakref.finalize(self, discard, self._path)
         before = self._array
         self._array = self._map(create=True)
         if before is not None:

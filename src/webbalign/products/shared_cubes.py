@@ -8,6 +8,7 @@ if there is none, one is written into the hidden folder.
 from __future__ import annotations
 
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -54,6 +55,26 @@ class Place:
     offset: int
     dtype: str
     is_offset: bool = False
+
+    def read(self, file: BinaryIO, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return an array of `shape` in the machine's byte order, from value number `start` on.
+
+        Raises
+        ------
+        OSError
+            If the file ends too early.
+        """
+        file.seek(self.offset + start * np.dtype(self.dtype).itemsize)
+        values = np.fromfile(file, np.dtype(self.dtype), int(np.prod(shape)))
+        if values.size != np.prod(shape):
+            raise OSError(f"{file.name} ends too early")
+        if not values.dtype.isnative:
+            # in place: a second copy may have hundreds of MB
+            values = values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))
+        if self.is_offset:
+            values = values.view(np.uint32)
+            values ^= _DQ_ZERO
+        return values.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -106,17 +127,7 @@ class CubeFile:
         place = self.places[NAMES.index(name)]
         if place is None:
             return np.zeros(shape, _DTYPES[name])
-        file.seek(self._offset(place, start))
-        values = np.fromfile(file, np.dtype(place.dtype), int(np.prod(shape)))
-        if values.size != np.prod(shape):
-            raise OSError(f"{self.path} ends too early")
-        if not values.dtype.isnative:
-            # in place: a second copy may have hundreds of MB
-            values = values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))
-        if place.is_offset:
-            values = values.view(np.uint32)
-            values ^= _DQ_ZERO
-        return values.reshape(shape)
+        return place.read(file, start * self.shape[1] * self.shape[2], shape)
 
 
 class SharedCube:
@@ -168,6 +179,7 @@ class SharedCube:
 
     def _spill(self) -> CubeFile:
         self._spilled = reserve(self._folder / "cube.raw")
+        weakref.finalize(self, discard, self._spilled)
         places, size = [], int(np.prod(self.shape)) * 4
         with open(self._spilled, "wb") as file:
             for number, name in enumerate(NAMES):

@@ -10,16 +10,16 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel, QuadModel
 
 from webbalign.core.errors import InputError, WebbalignError
+from webbalign.products.aligned_sets import AlignedSets, CalledSets, StoredSets
 from webbalign.products.atomic import Seal, discard, reserve
 from webbalign.products.models import (
     add_extension,
@@ -28,6 +28,7 @@ from webbalign.products.models import (
     take_metadata,
     write_model,
 )
+from webbalign.products.shared_cubes import CubeFile, Images, Place
 
 __all__ = [
     "AlignedSlice",
@@ -45,12 +46,8 @@ _ARRAYS = {"SCI": np.dtype(">f4"), "DQ": np.dtype(">i4"), "ERR": np.dtype(">f4")
 _DQ_ZERO = np.uint32(1 << 31)
 
 
-class AlignedSlice(NamedTuple):
-    """The references aligned to one science integration, each of shape (npsfs, ny, nx)."""
-
-    data: np.ndarray
-    err: np.ndarray
-    dq: np.ndarray
+# The references aligned to one integration.
+AlignedSlice = Images
 
 
 class QuadWriter:
@@ -80,7 +77,8 @@ class QuadWriter:
         self._finished = False
         self.model = QuadModel(validate_on_assignment=False)
         take_metadata(self.model, like)
-        self._file: BinaryIO = open(self._temporary, "wb")  # noqa: SIM115  (closed by the block)
+        # not buffered: workers write into it, too
+        self._file: BinaryIO = open(self._temporary, "wb", buffering=0)  # noqa: SIM115
         self._offsets: dict[str, int] = {}
 
     def __enter__(self) -> QuadWriter:
@@ -145,17 +143,17 @@ class QuadWriter:
         content = buffer.getvalue()
         return content[:start], cards, content[start:]
 
+    @property
+    def sets(self) -> StoredSets:
+        """Where the sets lie in the file: any process may write them, each its own."""
+        return _stored(self._temporary, self.shape, self._offsets)
+
     def write(self, index: int, part: AlignedSlice) -> None:
         """Write integration `index`."""
-        count = int(np.prod(self.shape[1:]))
-        values = {"SCI": part.data, "ERR": part.err, "DQ": part.dq}
-        for name, dtype in _ARRAYS.items():
-            array = values[name]
+        for name, array in part._asdict().items():
             if array.shape != self.shape[1:]:
                 raise ValueError(f"{name} has shape {array.shape}, the product {self.shape[1:]}")
-            self._file.seek(self._offsets[name] + index * count * dtype.itemsize)
-            for image in array:  # converted one by one: a set may have hundreds of MB
-                write_image(self._file, image, flags=name == "DQ")
+        self.sets.put(index, slice(0, self.shape[1]), part)
 
     def finish(self, table: np.ndarray | None = None) -> StreamedQuadModel:
         """Complete the file and return a lazily opened model of it.
@@ -175,6 +173,18 @@ class QuadWriter:
         self._file.close()
         self._finished = True
         return StreamedQuadModel.from_file(self._temporary, final=self.path)
+
+
+def _stored(path: Path, shape: tuple[int, ...], offsets: Mapping[str, int]) -> StoredSets:
+    nints, npsfs, ny, nx = shape
+    places = (
+        Place(offsets[name], _ARRAYS[name].str, name == "DQ") if name in offsets else None
+        for name in ("SCI", "ERR", "DQ")
+    )
+    status = path.stat()
+    mark = (status.st_size, status.st_mtime_ns)
+    file = CubeFile(str(path.resolve()), (nints * npsfs, ny, nx), tuple(places), mark)
+    return StoredSets(file, npsfs)
 
 
 def _padded(header: bytes, size: int) -> bytes:
@@ -227,9 +237,17 @@ class LazyQuadModel(QuadModel):
         """(nints, npsfs, ny, nx)."""
         return self._shape
 
+    @property
+    def sets(self) -> AlignedSets:
+        """The integrations, each in parts."""
+        raise NotImplementedError
+
     def part(self, index: int) -> AlignedSlice:
         """Return integration `index`."""
-        raise NotImplementedError
+        blocks = [images for _, images in self.sets.blocks(index)]
+        if len(blocks) == 1:
+            return blocks[0]
+        return AlignedSlice(*map(np.concatenate, zip(*blocks, strict=True)))
 
     @property
     def data(self) -> np.ndarray | None:
@@ -262,21 +280,26 @@ class ComputedQuad(LazyQuadModel):
         Gives the metadata.
     shape : tuple of int
         (nints, npsfs, ny, nx).
-    part : callable
-        ``part(index)`` returns an :class:`AlignedSlice`.
+    part : AlignedSets or callable
+        What makes them; or ``part(index)`` returns an :class:`AlignedSlice`.
     """
 
     def __init__(
-        self, like: JwstDataModel, shape: tuple[int, ...], part: Callable[[int], AlignedSlice]
+        self,
+        like: JwstDataModel,
+        shape: tuple[int, int, int, int],
+        part: AlignedSets | Callable[[int], AlignedSlice],
     ) -> None:
         super().__init__(validate_on_assignment=False)
         take_metadata(self, like)
-        self._shape, self._compute = shape, part
+        self._shape = shape
+        self._sets = CalledSets(shape, part) if callable(part) else part
 
-    def part(self, index: int) -> AlignedSlice:
-        """Compute integration `index`."""
-        result: AlignedSlice = self._compute(index)
-        return result
+    @property
+    def sets(self) -> AlignedSets:
+        """The integrations, each in parts."""
+        sets: AlignedSets = self._sets
+        return sets
 
 
 class StreamedQuadModel(LazyQuadModel):
@@ -313,31 +336,14 @@ class StreamedQuadModel(LazyQuadModel):
         """Whether the file still lies in the hidden folder."""
         return bool(self._path != self._final)
 
-    def part(self, index: int) -> AlignedSlice:
-        """Read integration `index`."""
-        shape = self.shape[1:]
-        count = int(np.prod(shape))
-        arrays = {}
-        with open(self._path, "rb") as file:
-            for name, dtype in _ARRAYS.items():
-                if name not in self._offsets:
-                    arrays[name] = np.zeros(shape, np.uint32 if name == "DQ" else "f4")
-                    continue
-                offset, bitpix = self._offsets[name]
-                if abs(bitpix) != 8 * dtype.itemsize:
-                    raise InputError(self._path, f"{name} has BITPIX {bitpix}", "32 bits")
-                file.seek(offset + index * count * dtype.itemsize)
-                raw = np.fromfile(file, dtype, count)
-                # in place: a second copy of a set may have hundreds of MB
-                if sys.byteorder == "little":
-                    raw.byteswap(inplace=True)
-                raw = raw.view(dtype.newbyteorder("="))
-                arrays[name] = raw.reshape(shape)
-        if arrays["DQ"].dtype != np.uint32:
-            flags = arrays["DQ"].view(np.uint32)
-            flags ^= _DQ_ZERO
-            arrays["DQ"] = flags
-        return AlignedSlice(arrays["SCI"], arrays["ERR"], arrays["DQ"])
+    @property
+    def sets(self) -> AlignedSets:
+        """The integrations, each in parts."""
+        for name, (_, bitpix) in self._offsets.items():
+            if abs(bitpix) != 8 * _ARRAYS[name].itemsize:
+                raise InputError(self._path, f"{name} has BITPIX {bitpix}", "32 bits")
+        offsets = {name: offset for name, (offset, _) in self._offsets.items()}
+        return _stored(Path(self._path), self.shape, offsets)
 
     def seal(self, recipe: Seal) -> None:
         """Write what the product was made from into its file, before it is moved to its place."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
-from webbalign.core.alignment import Frame, PsfFrames, References, fit_frames
-from webbalign.core.cubes import continue_outside, far_from, fill_bad_pixels
+from webbalign.core.cubes import far_from
 from webbalign.core.errors import InputError
 from webbalign.core.mapped import release, visit
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
 from webbalign.products import models
 from webbalign.products.flags import interpret_bits
 from webbalign.products.references import PsfMask, find_psfmask
-from webbalign.products.streams import AlignedSlice, ComputedQuad, QuadWriter, StreamedQuadModel
+from webbalign.products.shared_arrays import scratch_array
+from webbalign.products.shared_cubes import CubeFile, SharedCube
+from webbalign.products.streams import ComputedQuad, QuadWriter, StreamedQuadModel
 from webbalign.products.tables import shift_table, write_ecsv
+from webbalign.steps._fitting import FitJob, MeanJob, fit_blocks
+from webbalign.steps._memory import Cut, cut
+from webbalign.steps._references import SharedReferences, repaired
+from webbalign.steps._shifting import ShiftedSets, ShiftJob
 from webbalign.steps.base import WebbStep
 
 __all__ = ["AlignRefsStep"]
@@ -28,13 +32,9 @@ __all__ = ["AlignRefsStep"]
 log = logging.getLogger(__name__)
 
 
-# Science images that are fitted together: they share what is prepared for a reference.
-BLOCK = 8
 # Distance (px) from the edge of the sky within which no pixel has weight: more than any shift
 # between exposures that were acquired on the same coronagraph.
 EDGE = 5
-# Prepared references that are kept from one exposure to the next.
-MOST_KEPT = 50
 
 
 class AlignRefsStep(WebbStep):
@@ -52,8 +52,8 @@ class AlignRefsStep(WebbStep):
     }  # fmt: skip
     # where a 4-D product is going to lie; a pipeline sets it
     destination: Path | None = None
-    # what was prepared for the exposure before: (stack, options, prepared references)
-    _prepared: tuple[CubeModel, AlignRefs, PsfFrames] | None = None
+    # the references of the exposure before, with the stack that they come from
+    _known: tuple[CubeModel, SharedReferences] | None = None
     # warnings about the mask that were given
     _said: frozenset[str] = frozenset()
 
@@ -85,16 +85,20 @@ class AlignRefsStep(WebbStep):
         mask = self._find_mask(science)
         if mask is None:
             return self._unaligned(stack)
-        psfs = self._psf_frames(stack, self._weight(mask, science, stack))
-        references = psfs.references
-        fits = self._fit(science, psfs)
+        pieces = cut(self.runtime, len(stack.data), int(np.prod(stack.shape[1:])))
+        outside, beyond = _outside(science.dq), _outside(stack.dq)
+        references = self._references(stack, beyond, pieces)
+        weight = self._weight(mask, outside | beyond)
+        job = MeanJob if options.align_to == "mean" else FitJob
+        cube = SharedCube(science, self._folder)
+        fits = self._fit(job(cube, outside, weight, references, science.meta.filename), pieces)
         table = shift_table(fits, self._frame_numbers(science))
         self._report(fits, science)
         if options.hand_on_repaired and self.parent is not None:
-            science.data = self._repaired(science)[0].astype(np.float32)
+            self._replace_bad_pixels(science, outside)
         if options.align_to == "each":
-            return self._aligned_each(science, stack, references, fits, table, mask)
-        return self._aligned_once(stack, references, fits[0], table, mask)
+            return self._aligned_each(stack, ShiftedSets(references, fits), table, mask)
+        return self._aligned_once(stack, ShiftedSets(references, fits), table, mask, pieces)
 
     def write_table(self, aligned: JwstDataModel, product: str | Path) -> Path:
         """Write the fitted shifts as ECSV beside the product (``.._psfalign_shifts.ecsv``)."""
@@ -141,15 +145,12 @@ class AlignRefsStep(WebbStep):
         self.record(stack, "align_psfs", "SKIPPED")
         return stack
 
-    def _repair(self, data: np.ndarray, bad: np.ndarray, outside: np.ndarray, name: Any) -> Any:
-        options = self.options
-        filled = fill_bad_pixels(
-            data, bad, box=options.median_box_length, grow=options.repair == "grow",
-            outside=outside, name=name,
-        )  # fmt: skip
-        return filled if options.repair == "box" else continue_outside(filled, outside.all(axis=0))
+    @property
+    def _folder(self) -> Path:
+        """Where files may lie while the step works."""
+        return (self.destination or Path(self.make_output_path())).parent
 
-    def _weight(self, mask: PsfMask, science: CubeModel, stack: CubeModel) -> np.ndarray:
+    def _weight(self, mask: PsfMask, outside: np.ndarray) -> np.ndarray:
         """Return the weight of the mask without the edge of the sky.
 
         Along that edge a shift brings in what no pixel has seen; the frame stands still on the
@@ -157,101 +158,51 @@ class AlignRefsStep(WebbStep):
         """
         if self.options.repair == "box":
             return mask.weight
-        outside = _outside(science.dq) | _outside(stack.dq)
         weight = mask.weight * far_from(outside, EDGE)
         # a mask that has weight only there is better than nothing
         return weight if weight.any() else mask.weight
 
-    def _repaired(
-        self, cube: CubeModel, part: slice = slice(None)
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return images (float64) and errors without bad pixels, and where they were good."""
-        data, err, dq = cube.data[part], cube.err[part], cube.dq[part]
-        bits = interpret_bits(self.options.bad_bits)
-        bad = ~np.isfinite(data) | ((dq & np.uint32(bits)) != 0)
-        outside = (dq & np.uint32(models.NON_SCIENCE)) != 0
-        name = cube.meta.filename
-        empty = (bad | outside).all(axis=(1, 2))
-        if empty.any() and self.options.repair == "grow":
-            data, err, bad, outside = _without_signal(empty, data, err, bad, outside)
-        images = self._repair(data.astype(np.float64), bad, outside, name)
-        if self.options.err_shift == "flux":
-            return images, err, ~bad
-        return images, self._repair(err, bad | ~np.isfinite(err), outside, name), ~bad
-
-    def _psf_frames(self, stack: CubeModel, weight: np.ndarray) -> PsfFrames:
-        """Prepare the references, or take those of the exposure before if they are the same."""
-        known = self._prepared
-        if known is not None and known[0] is stack and known[1] == self.options:
-            if np.array_equal(known[2].weight, weight):
-                return known[2]
-            references = known[2].references
-        else:
-            images, errors, good = self._repaired(stack)
-            several = self.options.align_to == "each" and len(stack.data) <= MOST_KEPT
-            references = References(
-                images.astype(np.float32), errors, _flags(stack), good, keep_spectra=several
-            )
-        keep = self.options.align_to != "each" and len(references) <= MOST_KEPT
-        psfs = PsfFrames(references, weight, self.options, keep=keep)
+    def _references(self, stack: CubeModel, outside: np.ndarray, pieces: Cut) -> SharedReferences:
+        """Return the references to be prepared; those of the exposure before are the same ones."""
+        keep = pieces.in_memory
+        if self._known is not None and self._known[0] is stack:
+            known = self._known[1]
+            if known.options == self.options and known.keep == keep:
+                return known
+        cube, name = SharedCube(stack, self._folder), stack.meta.filename
+        references = SharedReferences(cube, outside, self.options, name, keep=keep)
         if self.parent is not None:
-            self._prepared = (stack, self.options, psfs)
-        return psfs
+            self._known = (stack, references)
+        return references
 
-    def _frames(self, science: CubeModel) -> Iterator[list[Frame]]:
-        """Yield, a block at a time, the science images that the references are aligned to."""
-        n = len(science.data)
-        if self.options.align_to == "mean":
-            yield [self._mean_frame(science)]
-            return
-        begin = 0
-        if self.options.align_to == "first":
-            begin = self._first(science)
-            n = begin + 1
-        for start in range(begin, n, BLOCK):
-            part = slice(start, min(start + BLOCK, n))
-            images, errors, good = self._repaired(science, part)
-            release(science.data, science.err, science.dq)
-            variances = np.square(np.nan_to_num(errors), dtype=np.float64)
-            yield [Frame(*frame) for frame in zip(images, variances, good, strict=True)]
-
-    def _mean_frame(self, science: CubeModel) -> Frame:
-        """Return the mean of the integrations that have a signal."""
-        shape = science.shape[1:]
-        total, variance, known, count = np.zeros(shape), np.zeros(shape), np.ones(shape, bool), 0
-        for index in visit(science.data, science.err, science.dq):
-            images, errors, good = self._repaired(science, slice(index, index + 1))
-            if images.any():
-                total += images[0]
-                variance += np.square(np.nan_to_num(errors[0]), dtype=np.float64)
-                known &= good[0]
-                count += 1
-        return Frame(total / count, variance / count**2, known)
+    def _replace_bad_pixels(self, science: CubeModel, outside: np.ndarray) -> None:
+        cube = SharedCube(science, self._folder)
+        for i in visit(science.data, science.err, science.dq):
+            images = cube.read(slice(i, i + 1))
+            data, _, _ = repaired(images, self.options, outside, science.meta.filename)
+            science.data[i] = data[0]
 
     def _frame_numbers(self, science: CubeModel) -> Sequence[int]:
         to = self.options.align_to
         if to == "each":
             return range(len(science.data))
-        return [self._first(science) if to == "first" else -1]
+        return [_first(SharedCube(science, "."), self.options) if to == "first" else -1]
 
-    def _first(self, science: CubeModel) -> int:
-        """Return the first integration that has a good pixel."""
-        if self.options.repair == "box":
-            return 0
-        bits = interpret_bits(self.options.bad_bits) | models.NON_SCIENCE
-        for index in range(len(science.data)):
-            if not models.bad_in(science, index, bits).all():
-                return index
-        return 0
-
-    def _fit(self, science: CubeModel, psfs: PsfFrames) -> list[list[ShiftFit]]:
-        fit = partial(fit_frames, psfs=psfs)
+    def _fit(self, job: FitJob, pieces: Cut) -> list[list[ShiftFit]]:
+        options: AlignRefs = self.options
+        n = job.science.shape[0]
+        parts = [slice(0, n)]
+        if options.align_to == "first":
+            first = _first(job.science, options)
+            parts = [slice(first, first + 1)]
+        elif options.align_to == "each":
+            parts = fit_blocks(0, n, self.runtime.workers or 1, pieces.block)
         progress = self.runtime.progress
-        progress.start("align: fit", len(self._frame_numbers(science)))
+        progress.start("align: fit", n if options.align_to == "each" else 1)
         fits: list[list[ShiftFit]] = []
-        for part in self.runtime.map(fit, self._frames(science)):
-            fits += part
-            progress.advance(len(part))
+        for found in self.runtime.map(job, parts):
+            fits += found
+            progress.advance(len(found))
         progress.done()
         return fits
 
@@ -283,69 +234,56 @@ class AlignRefsStep(WebbStep):
         )
 
     def _aligned_once(
-        self,
-        stack: CubeModel,
-        references: References,
-        fits: Sequence[ShiftFit],
-        table: np.ndarray,
-        mask: PsfMask,
+        self, stack: CubeModel, sets: ShiftedSets, table: np.ndarray, mask: PsfMask, pieces: Cut
     ) -> CubeModel:
-        aligned = models.new_cube(stack, *references.shifted(fits, self.options))
+        shape = sets.references.shape
+        arrays = [
+            np.empty(shape, kind) if pieces.in_memory else scratch_array(self._folder, shape, kind)
+            for kind in (np.float32, np.float32, np.uint32)
+        ]
+        for rows, images in sets.blocks(0):
+            for array, values in zip(arrays, images, strict=True):
+                array[rows] = values
+                release(array)
+        aligned = models.new_cube(stack, *arrays)
         _copy_origin(stack, aligned)
         models.add_extension(aligned, "SHIFTS", table)
         self._describe(aligned, mask)
         return aligned
 
     def _aligned_each(
-        self,
-        science: CubeModel,
-        stack: CubeModel,
-        references: References,
-        fits: list[list[ShiftFit]],
-        table: np.ndarray,
-        mask: PsfMask,
+        self, stack: CubeModel, sets: ShiftedSets, table: np.ndarray, mask: PsfMask
     ) -> StreamedQuadModel | ComputedQuad:
-        shape = (len(fits), *references.images.shape)
-        shift = partial(_shift, references, options=self.options)
         if not self.options.save_psfalign:
-            computed = ComputedQuad(stack, shape, lambda i: shift(fits[i]))
+            computed = ComputedQuad(stack, sets.shape, sets)
             _copy_origin(stack, computed)
             models.add_extension(computed, "SHIFTS", table)
             self._describe(computed, mask)
             return computed
         destination = self.destination or Path(self.make_output_path())
         models.refuse_existing(destination, self.runtime.overwrite)
-        with QuadWriter(destination, shape, stack) as writer:
+        with QuadWriter(destination, sets.shape, stack) as writer:
             _copy_origin(stack, writer.model)
             self._describe(writer.model, mask)
             progress = self.runtime.progress
-            progress.start("align: shift", len(fits))
-            for i, part in enumerate(self.runtime.map(shift, fits)):
-                writer.write(i, part)
+            progress.start("align: shift", len(sets.fits))
+            items = ((i, sets.only(slice(i, i + 1))) for i in range(len(sets.fits)))
+            for _ in self.runtime.map(ShiftJob(writer.sets), items):
                 progress.advance()
             progress.done()
             return writer.finish(table)
 
 
-def _without_signal(
-    empty: np.ndarray, data: np.ndarray, err: np.ndarray, bad: np.ndarray, outside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Make zeros of the images that are `empty`: they get no fit, and spoil none."""
-    data, err, bad, outside = data.copy(), err.copy(), bad.copy(), outside.copy()
-    positive = err[~empty]
-    positive = positive[positive > 0]
-    data[empty], bad[empty], outside[empty] = 0.0, False, False
-    # any positive error will do: nothing is weighted with it
-    err[empty] = np.median(positive) if positive.size else 1.0
-    return data, err, bad, outside
-
-
-def _flags(stack: CubeModel) -> np.ndarray:
-    """Return the flags of the references; what is not finite is filled, but no measurement."""
-    flags: np.ndarray = stack.dq | np.where(np.isfinite(stack.data), 0, models.DO_NOT_USE).astype(
-        np.uint32
-    )
-    return flags
+def _first(science: SharedCube | CubeFile, options: AlignRefs) -> int:
+    """Return the first integration that has a good pixel."""
+    if options.repair == "box":
+        return 0
+    bits = np.uint32(interpret_bits(options.bad_bits) | models.NON_SCIENCE)
+    for index in range(science.shape[0]):
+        images = science.read(slice(index, index + 1))
+        if (np.isfinite(images.data) & ((images.dq & bits) == 0)).any():
+            return index
+    return 0
 
 
 def _outside(dq: np.ndarray) -> np.ndarray:
@@ -354,10 +292,6 @@ def _outside(dq: np.ndarray) -> np.ndarray:
     for index in visit(dq):
         outside &= (dq[index] & np.uint32(models.NON_SCIENCE)) != 0
     return outside
-
-
-def _shift(references: References, fits: Sequence[ShiftFit], options: AlignRefs) -> AlignedSlice:
-    return AlignedSlice(*references.shifted(fits, options))
 
 
 def _copy_origin(source: CubeModel, target: JwstDataModel) -> None:

@@ -11,13 +11,24 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.errors import InputError
-from webbalign.core.klip import KlBasis, Klip, Subtraction, fit_basis, stack_subtractions, subtract
+from webbalign.core.klip import KlBasis, Klip, Subtraction, stack_subtractions
 from webbalign.core.klip_errors import SubtractionErrors, subtraction_errors
-from webbalign.core.mapped import BLOCK, release, visit
+from webbalign.core.mapped import BLOCK, release, scratch_of, visit
 from webbalign.products import models
+from webbalign.products.aligned_sets import OneSet
 from webbalign.products.held import allocate
-from webbalign.products.streams import AlignedSlice, open_aligned
+from webbalign.products.shared_arrays import SharedArray
+from webbalign.products.shared_cubes import SharedCube
+from webbalign.products.streams import open_aligned
 from webbalign.products.wcs import update_fits_header_wcs
+from webbalign.steps._memory import cut
+from webbalign.steps._subtracting import (
+    FirstSet,
+    ReferenceFlags,
+    Subtracted,
+    SubtractJob,
+    parts_of,
+)
 from webbalign.steps.base import WebbStep
 from webbalign.steps.stack_refs import exposure_of_references
 
@@ -65,9 +76,10 @@ class KlipStep(WebbStep):
                 "%s: references that were not aligned (S_PSFALI is not COMPLETE)",
                 aligned.meta.filename,
             )
-        flags = _ReferenceFlags(science.shape[1:])
-        work = self._subtract(science, aligned, flags)
+        work = self._subtract(science, aligned)
         errors = self._errors(science, work, aligned)
+        flags = work.flags.flags
+        work.close()
         self._store(science, errors, flags)
         self._save_psf_model()
         return science
@@ -86,47 +98,51 @@ class KlipStep(WebbStep):
     def _path(self, source: Any) -> Any:
         return source if isinstance(source, JwstDataModel) else self.make_input_path(str(source))
 
-    def _good(self, science: CubeModel, index: int) -> np.ndarray:
-        """Return the pixels (ny, nx) of an integration that take part in the fits."""
+    def _field(self, science: CubeModel) -> np.ndarray:
+        """Return the pixels (ny, nx) that take part in the fits of some integration."""
         keep = self.options.bad_pixels == "keep"
-        return ~models.bad_in(science, index, 0 if keep else models.DO_NOT_USE | models.NON_SCIENCE)
-
-    def _subtract(self, science: CubeModel, aligned: Any, flags: _ReferenceFlags) -> _Work:
-        """Subtract integration by integration; the basis is made anew only with new references.
-
-        The residuals take the place of the science images, and what belongs to one set of
-        references is released before the next is read: a set may have a GB.
-        """
+        bits = 0 if keep else models.DO_NOT_USE | models.NON_SCIENCE
         field = np.zeros(science.shape[1:], bool)
         for i in visit(science.data, science.dq):
-            field |= self._good(science, i)
+            field |= ~models.bad_in(science, i, bits)
+        return field
+
+    def _subtract(self, science: CubeModel, aligned: Any) -> _Work:
+        """Subtract some integrations at a time; the basis is made anew only with new references."""
+        nints, npix = len(science.data), int(np.prod(science.shape[1:]))
+        npsfs, folder = aligned.shape[-3], self._folder
+        pieces = cut(self.runtime, npsfs, npix)
+        common = len(aligned.shape) == 3
+        sets = OneSet(SharedCube(aligned, folder), nints) if common else aligned.sets
+        work = _Work(science, folder, npsfs, in_file=not pieces.in_memory)
+        job = SubtractJob(
+            science=SharedCube(science, folder),
+            field=self._field(science),
+            options=self.options,
+            residual=work.residual,
+            model=work.room() if self.options.save_psf_model else None,
+            first=work.first,
+            folder=None if pieces.in_memory else str(folder.resolve()),
+        )
         progress = self.runtime.progress
-        progress.start("klip", len(science.data))
-        work, basis, part = _Work(science, self.options.save_psf_model), None, None
-        for i in visit(science.data, science.dq):
-            if basis is None or len(aligned.shape) == 4:
-                basis = None
-                part = _references(aligned, i)
-                flags.add(part.dq)
-                bad = self._bad_references(part)
-                used = _used(bad, field, part)
-                if not used.all():
-                    part = AlignedSlice(part.data[used], part.err[used], part.dq[used])
-                    bad = None if bad is None else bad[used]
-                basis = fit_basis(part.data, klip=self.options, good=field, bad=bad)
-                work.keep_first(basis, part, used)
-                part = bad = None
-            work.add(i, subtract(basis, science.data[i], good=self._good(science, i)))
-            progress.advance()
+        progress.start("klip", nints)
+        # what is common to all integrations is made once, where it is needed
+        mapped = map if common else self.runtime.map
+        items = ((part, sets.only(part)) for part in parts_of(nints))
+        for part, found in zip(parts_of(nints), mapped(job, items), strict=True):
+            work.add(found)
+            progress.advance(part.stop - part.start)
         progress.done()
-        self.psf_model = work.psf_model
+        if job.model is not None:
+            self.psf_model = work.psf_model(job.model)
+        work.finish()
         return work
 
-    def _bad_references(self, part: AlignedSlice) -> np.ndarray | None:
-        if self.options.bad_pixels == "keep":
-            return None
-        bad: np.ndarray = (part.dq & np.uint32(models.DO_NOT_USE)) != 0
-        return bad
+    @property
+    def _folder(self) -> Path:
+        """Where files may lie while the step works."""
+        folder = getattr(self.parent, "output_folder", None)
+        return folder or Path(self.make_output_path()).parent
 
     def _errors(self, science: CubeModel, work: _Work, aligned: JwstDataModel) -> SubtractionErrors:
         # the flat field is the same in all integrations: its error is a common one
@@ -136,22 +152,22 @@ class KlipStep(WebbStep):
             images = (science.var_flat[i] for i in visit(science.var_flat))
             flat = np.nan_to_num(models.mean_over_integrations(images))
         errors = subtraction_errors(
-            work.first_basis,
+            work.basis,
             work.subtraction,
             _Variances(science, without_flat=apart),
-            np.square(work.first_err),
+            work.variances,
             klip=self.options,
-            groups=exposure_of_references(aligned, len(work.first_used))[work.first_used],
+            groups=exposure_of_references(aligned, len(work.used))[work.used],
             centre=self.centre(science, science.shape),
         )
         return replace(errors, common=errors.common + flat)
 
-    def _store(self, science: CubeModel, errors: SubtractionErrors, flags: _ReferenceFlags) -> None:
+    def _store(self, science: CubeModel, errors: SubtractionErrors, flags: np.ndarray) -> None:
         data, err, dq = science.data, science.err, science.dq
         for i in visit(data, err, dq, science.var_flat):
             err[i] = np.sqrt(errors.independent_of(i) + errors.common)
             if self.options.bad_pixels != "keep":
-                dq[i] |= flags.flags
+                dq[i] |= flags
                 dq[i][~np.isfinite(data[i])] |= np.uint32(models.DO_NOT_USE)
         models.add_extension(science, "VAR_COMMON", errors.common.astype(np.float32))
         models.add_extension(science, "VAR_SPECKLE", errors.standing.astype(np.float32))
@@ -170,34 +186,61 @@ class KlipStep(WebbStep):
 
 
 class _Work:
-    """What is collected while the integrations are subtracted one after the other."""
+    """What is collected while the integrations are subtracted."""
 
-    def __init__(self, science: CubeModel, keep_model: bool) -> None:
-        self._science = science
+    def __init__(self, science: CubeModel, folder: Path, npsfs: int, *, in_file: bool) -> None:
+        self._science, self._folder = science, folder
+        self._shape = (science.shape[1], science.shape[2])
         self._parts: list[Subtraction] = []
-        self._starlight = np.zeros(science.shape[1:])
-        self.psf_model: CubeModel | None = None
-        if keep_model:
-            nothing, flags = allocate(science.data), allocate(science.dq)
-            for i in visit(flags, science.dq):
-                flags[i] = science.dq[i]
-            self.psf_model = models.new_cube(science, nothing, allocate(science.err), flags)
+        self._starlight = np.zeros(self._shape)
+        self.flags = ReferenceFlags(self._shape)
+        self.residual = self.room()
+        npix = self._starlight.size
+        self.first = FirstSet.of(npsfs, npix, folder, in_file=in_file)
 
-    def keep_first(self, basis: KlBasis, part: AlignedSlice, used: np.ndarray) -> None:
-        """Keep what the errors are computed from: the first set of references."""
-        if not self._parts:
-            self.first_basis, self.first_err, self.first_used = basis, part.err, used
+    def room(self) -> SharedArray:
+        """Return an array like the data."""
+        science = self._science.data
+        in_file = scratch_of(science) is not None
+        return SharedArray(science.shape, np.float32, self._folder, in_file=in_file)
 
-    def add(self, index: int, part: Subtraction) -> None:
-        """Take in one integration: its residual replaces its image."""
-        self._science.data[index] = part.residual[0]
-        if part.n_used[0]:
-            self._starlight += part.model[0]
-        if self.psf_model is not None:
-            self.psf_model.data[index] = part.model[0] + part.offsets[0]
-            release(self.psf_model.data)
-        nothing = np.zeros((1, 0, 0))
-        self._parts.append(replace(part, residual=nothing, model=nothing))
+    def add(self, part: Subtracted) -> None:
+        """Take in some integrations, in their order."""
+        self._parts.append(part.subtraction)
+        self._starlight += part.starlight
+        self.flags.join(part.flags)
+        if part.basis is not None and part.used is not None:
+            self._basis, self.used = part.basis, part.used
+
+    def finish(self) -> None:
+        """Put the residuals in the place of the science images."""
+        _copy(self.residual.array, self._science.data)
+        self.residual.close()
+
+    def close(self) -> None:
+        """Give back what the errors were made from."""
+        self.first.close()
+
+    def psf_model(self, images: SharedArray) -> CubeModel:
+        """Return the starlight that was subtracted."""
+        science = self._science
+        data, flags = allocate(science.data), allocate(science.dq)
+        _copy(images.array, data)
+        _copy(science.dq, flags)
+        images.close()
+        return models.new_cube(science, data, allocate(science.err), flags)
+
+    @property
+    def basis(self) -> KlBasis:
+        """The first set of references."""
+        count = np.count_nonzero(self.used)
+        return replace(self._basis, references=self.first.images.array[:count])
+
+    @property
+    def variances(self) -> np.ndarray:
+        """The variances of the first set, (nrefs, ny, nx)."""
+        count = np.count_nonzero(self.used)
+        return self.first.variances.array[:count].reshape(count, *self._shape)
 
     @property
     def subtraction(self) -> Subtraction:
@@ -205,6 +248,11 @@ class _Work:
         whole = stack_subtractions(self._parts)
         mean = self._starlight / max(np.count_nonzero(whole.n_used), 1)
         return replace(whole, residual=self._science.data, model=mean[None])
+
+
+def _copy(source: np.ndarray, target: np.ndarray) -> None:
+    for i in visit(source, target):
+        target[i] = source[i]
 
 
 class _Variances:
@@ -226,45 +274,6 @@ class _Variances:
         if (index + 1) % BLOCK == 0:
             release(self._err, self._flat)
         return variance
-
-
-def _used(bad: np.ndarray | None, field: np.ndarray, part: AlignedSlice) -> np.ndarray:
-    """Return which references (npsfs,) have a good pixel; all of them if none has."""
-    if bad is None:
-        return np.ones(len(part.data), bool)
-    used: np.ndarray = (~bad & field).any(axis=(1, 2))
-    return used if used.any() else ~used
-
-
-def _references(aligned: Any, index: int) -> AlignedSlice:
-    if len(aligned.shape) == 4:
-        part: AlignedSlice = aligned.part(index)
-        return part
-    return AlignedSlice(aligned.data, aligned.err, aligned.dq)
-
-
-class _ReferenceFlags:
-    """What the flags of the references say about the residual.
-
-    The union of all of them, but DO_NOT_USE only where no reference is good: a pixel that one
-    reference lacks is predicted by the others.
-    """
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._union = np.zeros(shape, np.uint32)
-        self._none_good = np.ones(shape, bool)
-
-    def add(self, dq: np.ndarray) -> None:
-        """Take in the flags (npsfs, ny, nx) of one set of references."""
-        self._union |= np.bitwise_or.reduce(dq, axis=0)
-        self._none_good &= (dq & np.uint32(models.DO_NOT_USE) != 0).all(axis=0)
-
-    @property
-    def flags(self) -> np.ndarray:
-        """The flags, shape (ny, nx)."""
-        kept = self._union & np.uint32(0xFFFFFFFF ^ models.DO_NOT_USE)
-        kept[self._none_good] |= np.uint32(models.DO_NOT_USE)
-        return kept
 
 
 def _check(science: CubeModel, aligned: Any) -> None:
