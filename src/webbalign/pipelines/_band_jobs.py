@@ -18,7 +18,7 @@ from webbalign.pipelines._star_bands import BandJob, Map, measure_stars
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, method_for
 from webbalign.products.addresses import is_address, written_address
 from webbalign.products.image_files import ImageInfo, read_info
-from webbalign.products.remote import all_local, images_elsewhere, local
+from webbalign.products.remote import all_local, images_elsewhere, with_files_here
 from webbalign.products.sphere import sky_boundary
 from webbalign.products.stacks import Stacking
 from webbalign.products.visit_frames import MeasuredBand
@@ -140,12 +140,7 @@ def band_job(
 
 def _catalogs_here(options: TweakReg) -> TweakReg:
     """Fetch the catalogs that are named by an address, once for all images."""
-    for name in ("abs_refcat", "catfile"):
-        value = getattr(options, name)
-        if is_address(value):
-            changed: dict[str, Any] = {name: str(local(value))}
-            options = replace(options, **changed)
-    return options
+    return replace(options, **with_files_here(vars(options)))
 
 
 def _correlation(given: Mapping[str, Any], reproject_func: str) -> tuple[Correlating, Stacking]:

@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,21 @@ from webbalign.products.addresses import (
 from webbalign.products.atomic import atomic_path, sweep
 from webbalign.products.cache import cache_folder
 
-__all__ = ["all_local", "beside", "images_elsewhere", "local", "names_image", "shown"]
+__all__ = [
+    "FILE_OPTIONS",
+    "all_local",
+    "beside",
+    "images_elsewhere",
+    "local",
+    "names_image",
+    "shown",
+    "with_files_here",
+]
 
 log = logging.getLogger(__name__)
+
+#: Options of some steps that name a file, which may lie elsewhere.
+FILE_OPTIONS = ("override_psfmask", "abs_refcat", "catfile", "output_wcs")
 
 _ORIGIN = ".origin"  # file with the address, beside what was fetched
 _IMAGES = (".fits", ".fits.gz")
@@ -127,6 +139,14 @@ def beside(file: str | Path, name: str) -> str | Path:
         return written_address(name)
     origin = written_address(file) if is_address(file) else _origin(file)
     return Path(file).parent / name if origin is None else joined(origin, name)
+
+
+def with_files_here(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options, those fetched that name a file by an address."""
+    here = {
+        name: str(local(options[name])) for name in FILE_OPTIONS if is_address(options.get(name))
+    }
+    return {**options, **here}
 
 
 def shown(name: Any) -> str:

@@ -106,9 +106,16 @@ class WebbStep(Step):
     def _fetch_files_of_options(self) -> None:
         """Fetch the files that options name by an address; stpipe would log the whole address."""
         for step in (self, *(getattr(self, name) for name in getattr(self, "step_defs", ()))):
-            for name in _FILES_OF_OPTIONS:
-                if is_address(getattr(step, name, None)):
-                    setattr(step, name, str(remote.local(getattr(step, name))))
+            given = {name: getattr(step, name, None) for name in remote.FILE_OPTIONS}
+            for name, value in remote.with_files_here(given).items():
+                if value != given[name]:
+                    setattr(step, name, value)
+
+    @property
+    def hooks(self) -> dict[str, str]:
+        """What a recipe says of the hooks of the step; empty without hooks."""
+        hooks = [*(self.pre_hooks or ()), *(self.post_hooks or ())]
+        return {"hooks": " ".join(map(str, hooks))} if hooks else {}
 
     @property
     def options(self) -> Any:
@@ -260,9 +267,6 @@ class WebbStep(Step):
 
 PROFILES = ("default", "jwst")
 
-# Options of some steps that name a file, which may lie elsewhere.
-_FILES_OF_OPTIONS = ("override_psfmask", "abs_refcat", "catfile", "output_wcs")
-
 
 def _files_among(args: tuple[Any, ...]) -> Iterator[str]:
     for arg in args:
@@ -292,7 +296,7 @@ def _shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
         name: _shown(value)
         if isinstance(value, Mapping)
         else remote.shown(value)
-        if name in _FILES_OF_OPTIONS and isinstance(value, (str, Path))
+        if name in remote.FILE_OPTIONS and isinstance(value, (str, Path))
         else value
         for name, value in parameters.items()
     }

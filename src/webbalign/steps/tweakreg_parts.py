@@ -33,6 +33,7 @@ from webbalign.products.reference_catalogs import (
     saved_name,
     write_reference_catalog,
 )
+from webbalign.products.remote import all_local, with_files_here
 from webbalign.products.sip import SipApproximation
 from webbalign.products.solutions import Solution, read_solution, write_solution
 from webbalign.steps._correct_image import Corrected, borrow_in_image
@@ -81,7 +82,7 @@ def find_stars(
     InputError
         If an image cannot be used.
     """
-    chosen = FindStars(**options)
+    chosen = FindStars(**with_files_here(options))
     given, folder = gather(images), _folder(output_dir)
     infos = [read_info(path, wcs=False) for path in given.paths]
     members = [name or info.group_id for name, info in zip(given.groups, infos, strict=True)]
@@ -133,13 +134,13 @@ def solve(
     InputError
         If a catalog cannot be used, or two are of one image.
     """
-    chosen = Solve(**options)
+    chosen = Solve(**with_files_here(options))
     if not catalogs:
         raise InputError(None, "no catalogs given", "_cat.ecsv files of `webbalign find-stars`")
     folder = _folder(output_dir)
     models.refuse_existing(folder / SOLUTION_FILE, overwrite)
     check_reference(AbsoluteCatalog.from_mapping(vars(chosen)))
-    found = [_read(Path(path)) for path in catalogs]
+    found = [_read(path) for path in all_local(catalogs)]
     names = [stars.info.name for stars in found]
     for path, name in zip(catalogs, names, strict=True):
         if names.count(name) > 1:
