@@ -1,0 +1,206 @@
+"""The products of a coron3 run, ours or of jwst, found again in their folder and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from webbalign.core.errors import InputError
+from webbalign.core.mapped import visit
+from webbalign.products import models
+from webbalign.products.filters import wavelength
+from webbalign.products.names import root
+
+__all__ = ["CoronProducts", "ExposureProducts", "find_coron_products", "mean_image"]
+
+_EXPECTED = "the _i2d, _psfsub and _crfints files of a coron3 run"
+
+
+@dataclass(frozen=True)
+class ExposureProducts:
+    """What belongs to one science exposure; None for what is not there.
+
+    Attributes
+    ----------
+    name : str
+        Root of its file names.
+    psfsub, psfalign, crfints : Path or None
+    """
+
+    name: str
+    psfsub: Path
+    psfalign: Path | None
+    crfints: Path | None
+
+    @cached_property
+    def subtracted(self) -> Any:
+        """The ``_psfsub`` model."""
+        return models.open_cube(self.psfsub)
+
+    @cached_property
+    def after(self) -> np.ndarray:
+        """Mean of the subtracted integrations (ny, nx)."""
+        return mean_image(self.subtracted)
+
+    @cached_property
+    def before(self) -> np.ndarray | None:
+        """Mean of the integrations (ny, nx) before subtraction."""
+        if self.crfints is None:
+            return None
+        return mean_image(models.open_cube(self.crfints, wcs=False, header=False))
+
+    @cached_property
+    def n_flagged(self) -> np.ndarray | None:
+        """Pixels flagged as outliers in each integration (nints,)."""
+        return None if self.crfints is None else count_outliers(self.crfints)
+
+    @cached_property
+    def shifts(self) -> np.ndarray | None:
+        """The table of fitted shifts, as align_refs has written it."""
+        return self._read("SHIFTS", self.psfalign)
+
+    @cached_property
+    def weight(self) -> np.ndarray | None:
+        """Weight of the pixels (ny, nx) in the alignment."""
+        return self._read("WEIGHT", self.psfalign)
+
+    @cached_property
+    def eigenvalues(self) -> np.ndarray | None:
+        """Eigenvalues of the references, largest first."""
+        return self._read("KLVALUES", self.psfsub)
+
+    @cached_property
+    def modes(self) -> np.ndarray | None:
+        """The first Karhunen-Loeve modes (n, ny, nx)."""
+        return self._read("KLMODES", self.psfsub)
+
+    @property
+    def star(self) -> tuple[float, float]:
+        """0-based (x, y) of the star: CRPIX - 1, else the middle."""
+        x, y = (getattr(self.subtracted.meta.wcsinfo, name) for name in ("crpix1", "crpix2"))
+        ny, nx = self.after.shape
+        inside = x is not None and y is not None and 0 < x <= nx and 0 < y <= ny
+        return (x - 1.0, y - 1.0) if inside else ((nx - 1) / 2, (ny - 1) / 2)
+
+    def _read(self, name: str, path: Path | None) -> np.ndarray | None:
+        if path is None:
+            return None
+        with fits.open(path) as hdulist:
+            return np.array(hdulist[name].data) if name in hdulist else None
+
+
+@dataclass(frozen=True)
+class CoronProducts:
+    """One combined image and what it was made of.
+
+    Attributes
+    ----------
+    path : Path
+        The ``_i2d`` file.
+    exposures : tuple of ExposureProducts
+    psfstack : Path or None
+    """
+
+    path: Path
+    exposures: tuple[ExposureProducts, ...]
+    psfstack: Path | None
+
+    @cached_property
+    def combined(self) -> Any:
+        """The ``_i2d`` model."""
+        return models.open_image(self.path)
+
+    @cached_property
+    def header(self) -> Mapping[str, Any]:
+        """Primary header of the combined image."""
+        return fits.getheader(self.path)
+
+    @property
+    def resolution(self) -> float:
+        """Wavelength over the diameter of the mirror (6.5 m), arcsec; NaN if not known."""
+        instrument = self.combined.meta.instrument
+        micron = wavelength(instrument.filter or "", instrument.pupil or "")
+        return float(np.degrees(micron * 1e-6 / 6.5) * 3600)
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that belong together, in the order in which they are made."""
+        found = [path for e in self.exposures for path in (e.crfints, e.psfalign, e.psfsub)]
+        return [path for path in (self.psfstack, *found, self.path) if path is not None]
+
+
+def find_coron_products(source: str | Path) -> list[CoronProducts]:
+    """Find the runs whose products lie in a folder (or the one of an ``_i2d`` file).
+
+    Raises
+    ------
+    InputError
+        If there is none, or a combined image lacks the images that it was made of.
+    """
+    source = Path(source)
+    paths = sorted(source.glob("*_i2d.fits")) if source.is_dir() else [source]
+    found = [_products(path) for path in paths if _is_coronagraphic(path)]
+    if not found:
+        raise InputError(source, "holds no products of a coron3 run", _EXPECTED)
+    return found
+
+
+def mean_image(exposure: Any) -> np.ndarray:
+    """Return the mean over the good integrations of each pixel (ny, nx); NaN where none is good."""
+    return models.mean_over_integrations(
+        np.where(models.bad_in(exposure, i, models.DO_NOT_USE), np.nan, exposure.data[i])
+        for i in visit(exposure.data, exposure.dq)
+    )
+
+
+def count_outliers(path: Path) -> np.ndarray:
+    """Count the pixels flagged as outliers in each integration of a file (nints,)."""
+    with fits.open(path, memmap=False) as hdulist:
+        flags = hdulist["DQ"].data
+        return np.array([np.count_nonzero(image & np.uint32(models.OUTLIER)) for image in flags])
+
+
+def _is_coronagraphic(path: Path) -> bool:
+    try:
+        header = fits.getheader(path)
+    except OSError as error:
+        raise InputError(path, f"not readable as FITS ({error})", _EXPECTED) from None
+    return bool(header.get("CORONMSK")) or header.get("EXP_TYPE") in ("NRC_CORON", "MIR_LYOT")
+
+
+def _products(path: Path) -> CoronProducts:
+    members = _members(path)
+    exposures = [_exposure(path.with_name(name)) for name in members]
+    present = tuple(exposure for exposure in exposures if exposure.psfsub.is_file())
+    if not present:
+        wanted = members[0] if members else "the _psfsub files that it was made of"
+        raise InputError(path, "none of its _psfsub files lies beside it", wanted)
+    return CoronProducts(path, present, _existing(path.with_name(_other(path.name, "psfstack"))))
+
+
+def _members(path: Path) -> Sequence[str]:
+    """Return the names of the images that were combined."""
+    with fits.open(path) as hdulist:
+        if "HDRTAB" not in hdulist:
+            return []
+        names = hdulist["HDRTAB"].data["FILENAME"]
+    return list(dict.fromkeys(Path(str(name).strip()).name for name in names))
+
+
+def _exposure(psfsub: Path) -> ExposureProducts:
+    others = (psfsub.with_name(_other(psfsub.name, kind)) for kind in ("psfalign", "crfints"))
+    return ExposureProducts(root(psfsub), psfsub, *map(_existing, others))
+
+
+def _other(name: str, suffix: str) -> str:
+    return f"{root(name)}_{suffix}.fits"
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -1,0 +1,197 @@
+"""A report: one HTML file that opens from disk, and its figures beside it for papers.
+
+The page is made of sections of figures, tables and comparisons. Everything that comes from a file
+passes Jinja2's autoescape: a target may be called ``<script>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from webbalign.products.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison", "Link", "Page", "Plot", "Section", "Table", "write_page"]
+
+# dots per inch of the figures in the page; those beside it have PAPER_DPI
+PAGE_DPI, PAPER_DPI = 110, 200
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure.
+
+    Attributes
+    ----------
+    name : str
+        Becomes part of file names: letters, digits, underscores.
+    title : str
+    figure : matplotlib Figure
+    good : str
+        One line on what a good one looks like.
+    alt : str
+        What it shows, for those who do not see it.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    good: str
+    alt: str
+    kind: str = field(default="plot", init=False)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell of a table that leads to a file, by its name relative to the page."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first column names the rows.
+
+    Attributes
+    ----------
+    title : str
+    head : sequence of str
+    rows : sequence of sequences
+        Text, numbers as text, or :class:`Link`.
+    note : str
+        Below it.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | Link]]
+    note: str = ""
+    kind: str = field(default="table", init=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Views of one field to switch between, by blinking or with a slider.
+
+    Attributes
+    ----------
+    name, title, good : str
+        As for :class:`Plot`.
+    views : sequence of (str, str, bytes)
+        What each is called, what it shows, and its PNG; all of one size.
+    """
+
+    name: str
+    title: str
+    views: Sequence[tuple[str, str, bytes]]
+    good: str
+    kind: str = field(default="comparison", init=False)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what belongs below it."""
+
+    name: str
+    title: str
+    text: str = ""
+    items: Sequence[Plot | Table | Comparison] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes
+    ----------
+    title : str
+    subtitle : str
+    warnings : sequence of str
+        In words, at the top; none: all is well.
+    sections : sequence of Section
+    """
+
+    title: str
+    subtitle: str
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+
+
+def write_page(page: Page, path: str | Path, *, papers: bool = True) -> list[Path]:
+    """Write a report and its figures.
+
+    Parameters
+    ----------
+    page : Page
+    path : str or Path
+        The HTML file.
+    papers : bool
+        Whether to write each figure as PNG and PDF as well, into the folder ``{path}_figures``.
+
+    Returns
+    -------
+    list of Path
+        What was written, the page first.
+    """
+    path = Path(path)
+    text = _environment().get_template("report.html.j2").render(
+        page=page, program=f"webbalign {version('webbalign')}"
+    )  # fmt: skip
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return [path, *(_write_figures(page, path) if papers else ())]
+
+
+def _write_figures(page: Page, path: Path) -> Iterator[Path]:
+    folder = path.with_name(f"{path.stem}_figures")
+    for section in page.sections:
+        for item in section.items:
+            if isinstance(item, Plot):
+                for suffix in ("png", "pdf"):
+                    folder.mkdir(exist_ok=True)
+                    target = folder / f"{item.name}.{suffix}"
+                    with atomic_path(target) as temporary:
+                        item.figure.savefig(
+                            temporary, format=suffix, dpi=PAPER_DPI, metadata=_undated(suffix)
+                        )
+                    yield target
+
+
+def _undated(suffix: str) -> dict[str, Any]:
+    """Return metadata that do not change from run to run."""
+    return {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("webbalign.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["png"] = _png
+    environment.filters["data"] = _data
+    return environment
+
+
+def _png(figure: Figure) -> str:
+    """Return a figure as an address that holds it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=PAGE_DPI, metadata={"Software": None})
+    return _data(buffer.getvalue())
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,113 @@
+"""The report of a coron3 run: what it tells of a small simulated one, and of what is missing."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from webbalign.core.annuli import annular_rms
+from webbalign.core.errors import InputError
+from webbalign.pipelines import coron3
+from webbalign.products.coron_products import find_coron_products
+from webbalign.reports.coron3_page import coron3_page, report_coron3
+
+
+@pytest.fixture(scope="module")
+def folder(sequence, tmp_path_factory):
+    """The products of a run."""
+    path = tmp_path_factory.mktemp("products")
+    coron3.run(sequence.association, output_dir=path)
+    return path
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def section(page, name):
+    (found,) = (section for section in page.sections if section.name == name)
+    return found
+
+
+def item(page, name, title):
+    (found,) = (item for item in section(page, name).items if item.title == title)
+    return found
+
+
+def test_the_products_of_a_run_are_found(folder, sequence):
+    (products,) = find_coron_products(folder)
+    assert len(products.exposures) == len(sequence.science)
+    first = products.exposures[0]
+    assert None not in (first.psfalign, first.crfints, products.psfstack)
+    assert len(products.files) == 2 + 3 * len(products.exposures)
+    nints, npsfs = (
+        fits.getval(first.psfalign, "NAXIS4", "SCI"),
+        len(np.unique(first.shifts["psf_int"])),
+    )
+    assert len(first.shifts) == nints * npsfs
+    assert first.before.shape == first.after.shape == (80, 80)
+    assert products.resolution == pytest.approx(np.degrees(3.56e-6 / 6.5) * 3600, rel=0.3)
+
+
+def test_the_numbers_are_those_of_the_products(folder):
+    (products,) = find_coron_products(folder)
+    page = coron3_page(products, folder)
+    row = item(page, "subtraction", "Rms in rings").rows[0]
+    exposure = products.exposures[0]
+    scale = np.sqrt(exposure.subtracted.meta.photometry.pixelarea_arcsecsq)
+    with fits.open(exposure.psfsub) as hdulist:
+        mean = hdulist["SCI"].data.mean(axis=0, dtype=float)
+    expected = annular_rms(mean, exposure.star, np.array([0.4, 0.7]) / scale)[0]
+    assert float(row[1].split("→")[1]) == pytest.approx(expected, rel=0.02)
+    files = item(page, "files", "Products").rows
+    assert [link.href for link, _ in files] == [path.name for path in products.files]
+
+
+def test_a_good_run_has_no_warnings_and_a_failed_fit_has_one(copy):
+    (products,) = find_coron_products(copy)
+    assert coron3_page(products, copy).warnings == []
+    with fits.open(products.exposures[0].psfalign, mode="update") as hdulist:
+        hdulist["SHIFTS"].data["status"][3] = "NO_SIGNAL"
+    (products,) = find_coron_products(copy)
+    (warning,) = coron3_page(products, copy).warnings
+    assert "1 of 60 references could not be aligned (NO_SIGNAL)" in warning
+
+
+def test_products_without_our_tables_have_a_report_as_well(copy):
+    """As those of jwst."""
+    (products,) = find_coron_products(copy)
+    for path in (*(e.psfalign for e in products.exposures), products.exposures[1].crfints):
+        path.unlink()
+    (products,) = find_coron_products(copy)
+    page = coron3_page(products, copy)
+    assert section(page, "alignment").text == "The products hold no table of fitted shifts."
+    assert sum("_psfalign file is not here" in text for text in page.warnings) == 2
+    assert sum("_crfints file is not here" in text for text in page.warnings) == 1
+
+
+def test_the_page_is_written_beside_the_products_or_elsewhere(folder, tmp_path):
+    (products,) = find_coron_products(folder)
+    ra, dec = products.combined.meta.wcs(40.0, 40.0, with_bounding_box=False)
+    page, *figures = report_coron3(
+        products, tmp_path, star_flux=2.0, marks=[(float(ra), float(dec))]
+    )
+    assert page.name == products.path.name.replace("_i2d.fits", "_report.html")
+    assert page.stat().st_size < 10e6
+    assert {figure.suffix for figure in figures} == {".png", ".pdf"}
+    assert f"/{products.path.name}" in page.read_text()
+
+
+def test_a_folder_without_products_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no products of a coron3 run"):
+        find_coron_products(tmp_path)
+
+
+def test_a_combined_image_alone_is_refused(copy):
+    for path in copy.glob("*_psfsub.fits"):
+        path.unlink()
+    with pytest.raises(InputError, match="none of its _psfsub files lies beside it"):
+        find_coron_products(copy)
