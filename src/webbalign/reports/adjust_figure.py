@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from webbalign.core.planes import TangentPlane, sky_to_vectors
 from webbalign.products.atomic import atomic_path
 from webbalign.products.visit_pairs import VisitPair
 from webbalign.products.wcs_adjust_file import VisitCorrection, WcsAdjust
+from webbalign.reports._adjust_layout import Layout, layout_of
 
 __all__ = ["draw_adjust"]
 
@@ -27,33 +26,6 @@ _STATUS_COLORS = {
 _STATUS_MARKERS = {"REFERENCE": "*", "UNCHANGED": "x", "FAILED": "x", "INCONSISTENT": "D"}
 # Ellipses grow up to so many times the typical one; larger ones are cut and dashed
 _TYPICAL = 6.0
-_SPREADING = 200  # rounds in which nodes that lie upon one another are pushed apart
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """Where everything goes, arcsec; x to the east.
-
-    Attributes
-    ----------
-    visits : list of VisitCorrection
-    outlines : list of list of ndarray (4, 2)
-        The images of each visit.
-    nodes : ndarray (n, 2)
-        Where each visit is drawn: its middle, or beside it where others lie upon it.
-    middle : ndarray (2,)
-    half : float
-        Half the side of the field.
-    step : float
-        Room of a node.
-    """
-
-    visits: list[VisitCorrection]
-    outlines: list[list[Array]]
-    nodes: Array
-    middle: Array
-    half: float
-    step: float
 
 
 def draw_adjust(
@@ -80,7 +52,7 @@ def draw_adjust(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    layout = _layout(adjust)
+    layout = layout_of(adjust)
     if layout is None:
         return None
     side = 7.0 + 0.13 * len(layout.visits)
@@ -101,62 +73,10 @@ def draw_adjust(
     return Path(path)
 
 
-# Where everything goes ----------------------------------------------------------------------------
-
-
-def _layout(adjust: WcsAdjust) -> _Layout | None:
-    told = adjust.run.get("footprints", {})
-    corners: dict[str, list[Array]] = {}
-    for key, images in told.items() if isinstance(told, dict) else ():
-        corners[key] = [np.array(image, dtype=np.float64) for image in images]
-    places: list[Array] = []
-    visits = []
-    for entry in adjust.entries:
-        images = corners.get(str(entry.key), [])
-        if entry.key.exposure or (entry.reference is None and not images):
-            continue
-        visits.append(entry)
-        places.append(np.concatenate(images) if images else np.array([entry.reference]))
-    if not visits:
-        return None
-    plane = TangentPlane.around(sky_to_vectors(np.concatenate(places)))
-    outlines = [[plane.from_sky(image) for image in corners.get(str(e.key), [])] for e in visits]
-    at = np.array([_middle(plane.from_sky(place)) for place in places])
-    everything = np.concatenate([at, *(image for images in outlines for image in images)])
-    middle = _middle(everything)
-    half = max(float(np.abs(everything - middle).max()), 10.0)
-    step = 1.1 * half / math.sqrt(max(len(visits), 4))
-    nodes = _apart(at, step)
-    half = max(half, float(np.abs(nodes - middle).max()) + 0.7 * step)
-    return _Layout(visits, outlines, nodes, middle, half, step)
-
-
-def _middle(xy: Array) -> Array:
-    return np.asarray((xy.min(axis=0) + xy.max(axis=0)) / 2)
-
-
-def _apart(at: Array, step: float) -> Array:
-    """Push places apart that are closer than a step, each as little as it needs."""
-    # places that coincide start on a small circle, in the order of the visits
-    turn = 2 * math.pi * np.arange(len(at)) / len(at) + 0.5 * math.pi
-    nodes = at + 0.01 * step * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
-    if len(at) == 1:
-        return at
-    for _ in range(_SPREADING):
-        way = nodes[:, None] - nodes[None]
-        far = np.hypot(way[..., 0], way[..., 1])
-        np.fill_diagonal(far, np.inf)
-        lack = np.maximum(1.02 * step - far, 0.0)
-        if not lack.any():
-            break
-        nodes = nodes + 0.3 * np.sum(lack[..., None] * way / far[..., None], axis=1)
-    return nodes
-
-
 # What is drawn ------------------------------------------------------------------------------------
 
 
-def _draw_outlines(axis: Any, layout: _Layout) -> None:
+def _draw_outlines(axis: Any, layout: Layout) -> None:
     alpha = max(0.25, 0.7 / math.sqrt(len(layout.visits)))
     for number, images in enumerate(layout.outlines):
         for image in images:
@@ -166,7 +86,7 @@ def _draw_outlines(axis: Any, layout: _Layout) -> None:
             axis.plot(*xy.T, color=color, lw=0.6, alpha=alpha, zorder=1)
 
 
-def _draw_pairs(axis: Any, layout: _Layout, pairs: Sequence[VisitPair]) -> None:
+def _draw_pairs(axis: Any, layout: Layout, pairs: Sequence[VisitPair]) -> None:
     """Draw a line for each pair; of several (bands, detectors) the worst on top."""
     nodes = {str(v.key): node for v, node in zip(layout.visits, layout.nodes, strict=True)}
     for pair in sorted(pairs, key=lambda pair: (pair.is_wrong, pair.used)):
@@ -195,7 +115,7 @@ def _line(axis: Any, line: Array, style: str) -> None:
     axis.plot(*line.T, zorder=2 + (style == "pair, wrong: left out"), **_PAIR_STYLES[style])
 
 
-def _draw_arrows(axis: Any, layout: _Layout) -> tuple[float, float, float, float]:
+def _draw_arrows(axis: Any, layout: Layout) -> tuple[float, float, float, float]:
     """Draw arrows and ellipses; returns their largest values (arcsec) and their scales."""
     from matplotlib.patches import Ellipse
 
@@ -231,7 +151,7 @@ def _draw_arrows(axis: Any, layout: _Layout) -> tuple[float, float, float, float
     return longest, arrow, largest, ellipse
 
 
-def _draw_nodes(axis: Any, layout: _Layout) -> None:
+def _draw_nodes(axis: Any, layout: Layout) -> None:
     names = _short_names(layout.visits)
     for visit, node, name in zip(layout.visits, layout.nodes, names, strict=True):
         status = str(visit.status)
@@ -260,7 +180,7 @@ def _short_names(visits: Sequence[VisitCorrection]) -> list[str]:
 # Frame and keys -----------------------------------------------------------------------------------
 
 
-def _frame(axis: Any, layout: _Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> None:
+def _frame(axis: Any, layout: Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> None:
     x, y = layout.middle
     room = 1.12 * layout.half
     axis.set_xlim(x + room, x - room)  # east is to the left
@@ -275,7 +195,7 @@ def _frame(axis: Any, layout: _Layout, adjust: WcsAdjust, pairs: Sequence[VisitP
     )  # fmt: skip
 
 
-def _title(layout: _Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> str:
+def _title(layout: Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> str:
     names = [str(visit.key)[:7] for visit in layout.visits]
     target = str(adjust.run.get("target", ""))
     parts = [target, names[0] if len(set(names)) == 1 else ""]
@@ -288,7 +208,7 @@ def _title(layout: _Layout, adjust: WcsAdjust, pairs: Sequence[VisitPair]) -> st
     return ", ".join(filter(None, parts))
 
 
-def _handles(layout: _Layout, pairs: Sequence[VisitPair]) -> list[Any]:
+def _handles(layout: Layout, pairs: Sequence[VisitPair]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     there = {str(visit.status) for visit in layout.visits}
@@ -309,7 +229,7 @@ def _handles(layout: _Layout, pairs: Sequence[VisitPair]) -> list[Any]:
 
 
 def _draw_key(
-    axis: Any, layout: _Layout, longest: float, arrow: float, largest: float, ellipse: float
+    axis: Any, layout: Layout, longest: float, arrow: float, largest: float, ellipse: float
 ) -> None:
     """Say in the lower corner what the length of an arrow and the size of an ellipse mean."""
     from matplotlib.patches import Ellipse
