@@ -1,5 +1,8 @@
 """Corrections applied: PJPipe's as PJPipe does it, ours about one point for a whole visit."""
 
+import gzip
+import shutil
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -184,16 +187,56 @@ def test_folders_stand_for_their_images(image, other, tmp_path):
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is(image, other, tmp_path):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    together = [shutil.copy(path, inputs) for path in (other, image)]
     with pytest.raises(InputError, match="is an input"):
-        apply([entry()], [other, image], image.parent)
+        apply([entry()], together, inputs)
     with pytest.raises(InputError, match="given twice"):
         apply([entry()], [image, image], tmp_path)
     with pytest.raises(InputError, match="no images"):
         apply([entry()], tmp_path, tmp_path / "out")
     (done,) = apply([entry()], other, tmp_path)
     with pytest.raises(InputError, match="exists already"):
-        apply([entry()], [image, other], tmp_path, overwrite=False)
+        apply([entry()], together, tmp_path, overwrite=False)
     assert list(tmp_path.glob("*.fits")) == [done.path]
+
+
+def test_images_of_several_folders_keep_them(image, other, tmp_path):
+    for band, path in (("F300M", image), ("F150W", other)):
+        (tmp_path / band).mkdir()
+        shutil.copy(path, tmp_path / band)
+    table, out = [entry()], tmp_path / "out"
+    both = [tmp_path / "F300M", tmp_path / "F150W"]
+    assert [one.path for one in apply(table, both, out)] == [
+        out / "F300M" / image.name,
+        out / "F150W" / other.name,
+    ]
+    (one,) = apply(table, both[:1], out)
+    assert one.path == out / image.name
+    with pytest.raises(InputError, match="is an input"):
+        apply(table, both, tmp_path)
+    # a band that is there twice, and one image in two folders
+    again = tmp_path / "more" / "F300M"
+    again.mkdir(parents=True)
+    shutil.copy(image, again)
+    with pytest.raises(InputError, match=r"becomes .*F300M.*, as does"):
+        apply(table, [*both, again], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "F115W").mkdir()
+    shutil.copy(image, tmp_path / "F115W")
+    names = [one.path for one in apply(table, [*both, tmp_path / "F115W"], out)]
+    assert len(set(names)) == 3
+
+
+def test_packed_and_unpacked_are_not_written_over_one_another(image, tmp_path):
+    here = tmp_path / "in"
+    here.mkdir()
+    shutil.copy(image, here)
+    with gzip.open(here / f"{image.name}.gz", "wb") as file:
+        file.write(image.read_bytes())
+    with pytest.raises(InputError, match="as does"):
+        apply([entry()], here, tmp_path / "out")
 
 
 def test_a_doubtful_or_copied_image_is_told(image, tmp_path, caplog):

@@ -6,18 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from webbalign.core.errors import InputError
 from webbalign.pipelines._star_bands import Map
+from webbalign.products.addresses import is_address
 from webbalign.products.atomic import refuse_input, sweep
 from webbalign.products.corrected import save_corrected
 from webbalign.products.corrector import Correction, image_plane, transported
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.models import refuse_existing
+from webbalign.products.remote import images_elsewhere, local, names_image, shown
 from webbalign.products.sip import SipApproximation
 from webbalign.products.wcs_adjust_file import (
     AdjustStatus,
@@ -66,14 +69,20 @@ class AdjustedImage:
 def images_in(places: str | Path | Sequence[str | Path]) -> list[Path]:
     """Return the images among files and folders (of which all ``*_cal.fits`` are taken).
 
+    What lies elsewhere (addresses) is fetched.
+
     Raises
     ------
     InputError
-        If there is none, or two have one name.
+        If there is none, or one is given twice.
     """
     given = [places] if isinstance(places, str | Path) else list(places)
     found: list[Path] = []
-    for place in map(Path, given):
+    for name in given:
+        if is_address(name) and not names_image(name):
+            found += images_elsewhere(name)
+            continue
+        place = local(name)
         if not place.is_dir():
             found.append(place)
             continue
@@ -83,11 +92,38 @@ def images_in(places: str | Path | Sequence[str | Path]) -> list[Path]:
         found += here
     if not found:
         raise InputError(None, "no images", "_cal.fits files, or folders with such files")
-    names = [path.name for path in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    places = [path.resolve() for path in found]
+    twice = sorted({place for place in places if places.count(place) > 1})
     if twice:
-        raise InputError(twice[0], "given twice", "images of different names")
+        raise InputError(twice[0], "given twice", "every image once")
     return found
+
+
+def _products(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Name the products: in folders like those of the images, if these lie in several.
+
+    Raises
+    ------
+    InputError
+        If two would have one name.
+    """
+    places = [PurePath(_place_of(path)) for path in paths]
+    several = len({place.parent for place in places}) > 1
+    found: dict[Path, Path] = {}
+    for path, place in zip(paths, places, strict=True):
+        product = (folder / place.parent.name if several else folder) / place.name
+        product = product.with_name(product.name.removesuffix(".gz"))
+        if product in found:
+            what = f"becomes {product}, as does {shown(found[product])}"
+            raise InputError(path, what, "images of different names, or in folders of such")
+        found[product] = path
+    return list(found)
+
+
+def _place_of(path: Path) -> str:
+    """Return where an image lies: its path, or that within its address."""
+    text = shown(path)
+    return urlsplit(text).path if is_address(text) else str(path.absolute())
 
 
 def apply_wcs_adjust(
@@ -101,6 +137,9 @@ def apply_wcs_adjust(
     **options: Any,
 ) -> list[AdjustedImage]:
     """Write images with the corrections of a table; they keep their file names.
+
+    Images of one folder go straight into `output_dir`; where they come from several, as from those
+    of the bands of a target, they go into folders of the same names in it.
 
     Parameters
     ----------
@@ -128,15 +167,16 @@ def apply_wcs_adjust(
     ------
     InputError
         If the table or an image cannot be used; no product is written if a product would replace
-        an input.
+        an input or another product.
     """
     sip = SipApproximation(**options)
     table = adjust if isinstance(adjust, WcsAdjust) else read_wcs_adjust(adjust)
     paths = images_in(images)
     folder = Path(output_dir).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
-    products = [folder / path.name.removesuffix(".gz") for path in paths]
+    products = _products(paths, folder)
+    for place in {folder, *(product.parent for product in products)}:
+        place.mkdir(parents=True, exist_ok=True)
+        sweep(place)
     for product in products:
         refuse_input(product, paths)
         refuse_existing(product, overwrite)
