@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import ImageModel
 
 from webbalign.core.annuli import annular_rms, radii
+from webbalign.products.atomic import Seal
 from webbalign.reports.figures import Curve, Mark, Panel, draw_panels
 
 __all__ = ["draw_coron3"]
@@ -28,6 +29,7 @@ def draw_coron3(
     combined: ImageModel,
     marks: Sequence[tuple[float, float]] = (),
     name: str = "",
+    recipe: Seal | None = None,
 ) -> Path:
     """Draw one exposure before and after subtraction, what was subtracted, and the combination.
 
@@ -47,6 +49,8 @@ def draw_coron3(
         Sky positions (RA, Dec in degrees) to mark.
     name : str
         What the exposure is called.
+    recipe : Recipe, optional
+        What the figure is made from, to be written into it.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def draw_coron3(
         curves.append(_typical("ERR of combined", combined.err, centre, combined_scale, "k:"))
     return draw_panels(
         path, panels, title=_title(combined, name), unit=combined.meta.bunit_data or "",
-        radius=RADIUS, columns=3, curves=("rms in rings", curves), dpi=150,
+        radius=RADIUS, columns=3, curves=("rms in rings", curves), dpi=150, recipe=recipe,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _warnings(products: CoronProducts) -> Iterator[str]:
         for step, done in (("alignment", status.align_psfs), ("subtraction", status.klip)):
             if done not in ("COMPLETE", None):
                 yield f"{exposure.name}: the {step} is {done}."
-        if exposure.before is not None and not _is_cleaned(exposure):
+        if not _is_cleaned(exposure):
             yield (
                 f"{exposure.name}: the rms between 0.4 and 1 arcsec fell by less than a factor of "
                 "1.5: the references do not match this star, or it is not where the header says."
@@ -105,10 +106,13 @@ def _about_fits(name: str, table: np.ndarray) -> Iterator[str]:
         yield f"{name}: {failed.sum()} of {len(table)} references could not be aligned ({words})."
     standing_off = plots.outlying(table) & ~failed
     if standing_off.any():
-        yield f"{name}: {standing_off.sum()} of {len(table)} fits stand off those of their reference."
+        number = standing_off.sum()
+        yield f"{name}: {number} of {len(table)} fits stand off the others of their reference."
 
 
 def _is_cleaned(exposure: ExposureProducts) -> bool:
+    if exposure.before is None:
+        return True  # as far as can be told
     edges = np.array([0.4, 1.0]) / _scale(exposure.subtracted)
     before = annular_rms(exposure.before, exposure.star, edges)[0]
     after = annular_rms(exposure.after, exposure.star, edges)[0]
@@ -142,7 +146,7 @@ def _rms_table(products: CoronProducts) -> Table:
             before = annular_rms(exposure.before, exposure.star, edges)
         cells = [f"{_number(b)} → {_number(a)}" for b, a in zip(before, after, strict=True)]
         rows.append([exposure.name, *cells])
-    rings = [f"{a:g}–{b:g}″" for a, b in zip(RINGS[:-1], RINGS[1:], strict=True)]
+    rings = [f"{a:g}–{b:g}″" for a, b in pairwise(RINGS)]
     unit = products.combined.meta.bunit_data or "the unit of the images"
     return Table(
         "Rms in rings", ["exposure", *rings], rows, f"Mean of the integrations, in {unit}."
@@ -187,7 +191,7 @@ def _starlight(products: CoronProducts) -> Section:
 
 
 def _files(products: CoronProducts, folder: Path) -> Section:
-    rows = [[_link(path, folder), _size(path)] for path in products.files]
+    rows: list[list[str | Link]] = [[_link(path, folder), _size(path)] for path in products.files]
     return Section(
         "files", "What went in, and what came out",
         items=[_exposure_table(products), Table("Products", ["file", "size"], rows)],

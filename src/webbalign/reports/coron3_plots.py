@@ -93,8 +93,9 @@ def _draw_drift(axis: Any, table: NDArray) -> None:
     """Draw the mean shift of all references against the science integration."""
     numbers = np.unique(table["sci_int"])
     if len(numbers) < 2:
-        axis.errorbar(table["psf_int"], np.hypot(table["dx"], table["dy"]),
-                      np.hypot(table["dx_err"], table["dy_err"]) / np.sqrt(2), fmt=".", ms=4)  # fmt: skip
+        length = np.hypot(table["dx"], table["dy"])
+        error = np.hypot(table["dx_err"], table["dy_err"]) / np.sqrt(2)
+        axis.errorbar(table["psf_int"], length, error, fmt=".", ms=4)
         axis.set(xlabel="reference", ylabel="length of the shift [px]")
         return
     for label, style in (("dx", "C0"), ("dy", "C1")):
@@ -134,6 +135,7 @@ def plot_fits(exposures: Sequence[ExposureProducts]) -> Plot:
 
 def plot_weight(exposure: ExposureProducts) -> Plot:
     """Draw the weight of the pixels in the alignment."""
+    assert exposure.weight is not None
     figure, ((axis,),) = new_figure(4.6, 4.0)
     shown = axis.imshow(exposure.weight, origin="lower", cmap="gray", vmin=0, vmax=1)
     axis.plot(*exposure.star, "*", c="C3", ms=9)
@@ -270,8 +272,8 @@ def views(exposure: ExposureProducts, scale: float) -> Comparison:
         f"views_{exposure.name}",
         f"{exposure.name}: before, model, after",
         [(name, what[name], _png(colours(norm(image)))) for name, image in cut.items()],
-        f"The inner {2 * RADIUS:g} x {2 * RADIUS:g} arcsec on the detector, one colour scale: linear "
-        "up to twice the scatter of what is left, logarithmic beyond. Good: no rings and no "
+        f"The inner {2 * RADIUS:g} x {2 * RADIUS:g} arcsec on the detector, one colour scale: "
+        "linear up to twice the scatter of what is left, logarithmic beyond. Good: no rings and no "
         "spikes remain; what does remain is alike in no two rolls unless it is on the sky.",
     )
 

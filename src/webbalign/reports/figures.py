@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,6 +96,7 @@ def draw_panels(
     columns: int | None = None,
     curves: tuple[str, Sequence[Curve]] = ("", ()),
     dpi: int = 100,
+    recipe: Seal | None = None,
 ) -> Path:
     """Draw images side by side, each `radius` arcsec about the star, into a PNG.
 
@@ -114,6 +115,8 @@ def draw_panels(
         Title and lines of a diagram after the last panel; none without lines.
     dpi : int
         Dots per inch; a panel is 3.5 inches wide.
+    recipe : Recipe, optional
+        What the figure is made from, to be written into it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -140,7 +143,7 @@ def draw_panels(
     if curves[1]:
         _draw_curves(figure.add_axes(_indented(figure, boxes[-1])), *curves, radius, unit)
     figure.suptitle(title, fontsize=10.5, y=1 - 0.1 / figure.get_figheight())
-    with atomic_path(path) as temporary:
+    with atomic_path(path, recipe) as temporary:
         figure.savefig(temporary)
     return path
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,21 @@ class ExposureRow:
     rms_before: np.ndarray
     rms_after: np.ndarray
     status: str = "ALIGNED"
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return {
+            **vars(self),
+            "rms_before": list(self.rms_before),
+            "rms_after": list(self.rms_after),
+        }
+
+    @classmethod
+    def from_notes(cls, notes: Mapping[str, Any]) -> ExposureRow:
+        """Return the row of which `notes` were made."""
+        rings = {name: np.array(notes[name]) for name in ("rms_before", "rms_after")}
+        return cls(**{**notes, **rings})
 
 
 @dataclass
