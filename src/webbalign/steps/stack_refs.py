@@ -11,8 +11,12 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.errors import InputError
+from webbalign.core.mapped import release
 from webbalign.products import models
 from webbalign.products.associations import load_association
+from webbalign.products.headers import read_header
+from webbalign.products.shared_arrays import scratch_array
+from webbalign.steps._memory import cut
 from webbalign.steps.base import WebbStep
 
 __all__ = ["StackRefsStep", "exposure_of_references"]
@@ -48,18 +52,33 @@ class StackRefsStep(WebbStep):
         sources = [*_members(source), *more]
         if not sources:
             raise InputError(None, "no PSF exposures to stack", "at least one")
-        cubes = [models.open_cube(item, wcs=False) for item in sources]
-        _check_sizes(cubes)
-        stack = models.new_cube(
-            cubes[0],
-            np.concatenate([cube.data for cube in cubes]),
-            np.concatenate([cube.err for cube in cubes]),
-            np.concatenate([cube.dq for cube in cubes]),
-        )
-        models.add_extension(stack, "PSFSRC", _origin(cubes))
+        names, shapes = zip(*map(_name_and_shape, sources), strict=True)
+        _check_sizes(names, shapes)
+        shape = (sum(nints for nints, _, _ in shapes), *shapes[0][1:])
+        room = self._room(shape)
+        start, like = 0, None
+        for item, (nints, _, _) in zip(sources, shapes, strict=True):
+            # one at a time in memory
+            cube = models.open_cube(item, wcs=False, header=like is None)
+            for name, array in room.items():
+                array[start : start + nints] = getattr(cube, name)
+                release(array, getattr(cube, name))
+            start, like = start + nints, like or cube
+        stack = models.new_cube(like, **room)
+        models.add_extension(stack, "PSFSRC", _origin(names, [nints for nints, _, _ in shapes]))
         self.record(stack, "stack_psfs")
-        log.info("stacked %d images of %d PSF exposures", stack.shape[0], len(cubes))
+        log.info("stacked %d images of %d PSF exposures", stack.shape[0], len(sources))
         return stack
+
+    def _room(self, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+        """Return arrays for the stack: in memory, or in scratch files if they do not fit."""
+        npsfs, ny, nx = shape
+        kinds = {"data": np.float32, "err": np.float32, "dq": np.uint32}
+        if cut(self.runtime, npsfs, ny * nx).in_memory:
+            return {name: np.empty(shape, kind) for name, kind in kinds.items()}
+        folder = getattr(self.parent, "output_folder", None)
+        folder = folder or Path(self.make_output_path()).parent
+        return {name: scratch_array(folder, shape, kind) for name, kind in kinds.items()}
 
 
 def _members(source: Any) -> list[Any]:
@@ -71,24 +90,28 @@ def _members(source: Any) -> list[Any]:
     return list(source)
 
 
-def _check_sizes(cubes: Sequence[CubeModel]) -> None:
-    first = cubes[0]
-    for cube in cubes[1:]:
-        if cube.shape[1:] != first.shape[1:]:
-            (ny, nx), (first_ny, first_nx) = cube.shape[1:], first.shape[1:]
+def _name_and_shape(source: str | Path | CubeModel) -> tuple[str | None, tuple[int, int, int]]:
+    if isinstance(source, JwstDataModel):
+        return source.meta.filename, models.open_cube(source, wcs=False).shape
+    header = read_header(source)
+    return Path(source).name, (header.nints, *header.image_shape)
+
+
+def _check_sizes(names: Sequence[str | None], shapes: Sequence[tuple[int, int, int]]) -> None:
+    _, first_ny, first_nx = shapes[0]
+    for name, (_, ny, nx) in zip(names, shapes, strict=True):
+        if (ny, nx) != (first_ny, first_nx):
             raise InputError(
-                cube.meta.filename,
+                name,
                 f"images of {nx} x {ny} pixels",
-                f"{first_nx} x {first_ny} as in {first.meta.filename} (all PSF exposures alike)",
+                f"{first_nx} x {first_ny} as in {names[0]} (all PSF exposures alike)",
             )
 
 
-def _origin(cubes: Sequence[CubeModel]) -> np.ndarray:
-    names = [(cube.meta.filename or f"exposure{i}").encode() for i, cube in enumerate(cubes)]
-    dtype = [("psf_int", "i4"), ("filename", f"S{max(map(len, names))}"), ("integration", "i4")]
-    rows = [
-        (name, i) for name, cube in zip(names, cubes, strict=True) for i in range(len(cube.data))
-    ]
+def _origin(names: Sequence[str | None], counts: Sequence[int]) -> np.ndarray:
+    known = [(name or f"exposure{i}").encode() for i, name in enumerate(names)]
+    dtype = [("psf_int", "i4"), ("filename", f"S{max(map(len, known))}"), ("integration", "i4")]
+    rows = [(name, i) for name, count in zip(known, counts, strict=True) for i in range(count)]
     return np.array([(number, *row) for number, row in enumerate(rows)], dtype)
 
 
