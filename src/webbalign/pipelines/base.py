@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
@@ -15,11 +15,14 @@ from stpipe import Pipeline
 
 from webbalign.execution import AUTO, executor, limit_threads, spared_from_collection
 from webbalign.products.atomic import refuse_input, sweep
+from webbalign.products.provenance import Finding, Noted, Recipe, keep
 from webbalign.steps.base import Runtime, WebbStep
 
-__all__ = ["WebbPipeline"]
+__all__ = ["Later", "WebbPipeline"]
 
 log = logging.getLogger(__name__)
+
+Model = TypeVar("Model")
 
 
 class WebbPipeline(Pipeline, WebbStep):
@@ -64,7 +67,14 @@ class WebbPipeline(Pipeline, WebbStep):
             log.info("removed %s, left behind by a run that was killed", name)
         self.written = []
 
-    def write(self, model: JwstDataModel, name: str, *, flagged: bool = False) -> Path:
+    def write(
+        self,
+        model: JwstDataModel,
+        name: str,
+        *,
+        flagged: bool = False,
+        recipe: Recipe | Noted | None = None,
+    ) -> Path:
         """Save a product of the pipeline, which may be none of its inputs, and remember it."""
         from webbalign.products import held, models
         from webbalign.products.flagged import save_flagged
@@ -73,13 +83,23 @@ class WebbPipeline(Pipeline, WebbStep):
         refuse_input(path, self.inputs)
         overwrite = self.runtime.overwrite
         if isinstance(model, CubeModel) and held.is_held(model):
-            held.save_held(model, path, flagged=flagged, overwrite=overwrite)
+            held.save_held(model, path, flagged=flagged, overwrite=overwrite, recipe=recipe)
         else:
             save = save_flagged if flagged else models.save
-            save(model, path, overwrite=overwrite)
+            save(model, path, overwrite=overwrite, recipe=recipe)
         log.info("saved %s", path)
         self.written.append(path)
         return path
+
+    def kept(self, path: Path, recipe: Recipe) -> Finding | None:
+        """Return what is known of a product that an earlier run has finished; None: make it.
+
+        Only with ``resume``; see :mod:`webbalign.products.provenance`.
+        """
+        found = keep(path, recipe, resume=self.runtime.resume)
+        if found is not None:
+            self.written.append(path)
+        return found
 
     def save_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Do nothing: `process` has saved everything (stpipe would save the result once more)."""
@@ -128,6 +148,32 @@ class WebbPipeline(Pipeline, WebbStep):
         self.runtime = runtime
         for name in self.step_defs:
             getattr(self, name).runtime = runtime
+
+
+class Later(Generic[Model]):
+    """A model that is made, or opened, when it is needed, and only once.
+
+    Parameters
+    ----------
+    make : callable
+        Returns it.
+    """
+
+    def __init__(self, make: Callable[[], Model]) -> None:
+        self._make: Callable[[], Model] | None = make
+        self._model: Model | None = None
+
+    @property
+    def model(self) -> Model:
+        """The model itself."""
+        if self._make is not None:
+            self._model, self._make = self._make(), None
+        return cast("Model", self._model)
+
+    def close(self) -> None:
+        """Close it, if it was ever needed."""
+        if self._model is not None:
+            cast("Any", self._model).close()
 
 
 def keep_memory_mapped() -> None:

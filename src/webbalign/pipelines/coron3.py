@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,8 @@ from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
 from webbalign.core.mapped import visit
 from webbalign.execution import executor, spared_from_collection
-from webbalign.pipelines.base import WebbPipeline, chosen_executor
+from webbalign.pipelines.base import Later, WebbPipeline, chosen_executor
+from webbalign.pipelines.coron3_recipes import Coron3Recipes
 from webbalign.pipelines.options import Coron3Options
 from webbalign.pipelines.planning import describe_plan, expected_seconds
 from webbalign.products import models
@@ -23,7 +25,9 @@ from webbalign.products.associations import Association, check_members, load_ass
 from webbalign.products.headers import read_header
 from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
+from webbalign.products.provenance import Finding, Recipe
 from webbalign.products.references import read_psfmask
+from webbalign.products.streams import open_aligned
 from webbalign.reports.summary import Coron3Summary, ExposureRow
 from webbalign.steps.align_refs import AlignRefsStep
 from webbalign.steps.klip import KlipStep
@@ -58,6 +62,7 @@ class Coron3Pipeline(WebbPipeline):
     }
     workers_need: ClassVar[tuple[str, ...]] = ("webbalign.pipelines.coron3",)
     summary: Coron3Summary
+    recipes: Coron3Recipes
 
     def process(self, source: str | Mapping[str, Any]) -> ImageModel | None:
         """Run all steps.
@@ -85,6 +90,7 @@ class Coron3Pipeline(WebbPipeline):
         self._announce(association, headers)
         self._refuse_replacing(association)
         self.prepare_folder()
+        self.recipes = Coron3Recipes(association, self)
         with self.mapped(expected_seconds(association, headers, self.align_refs.options)):
             stack = self._stack(association)
             subtracted = [self._subtract(path, stack) for path in association.science]
@@ -135,37 +141,52 @@ class Coron3Pipeline(WebbPipeline):
 
     # The three stages ----------------------------------------------------------------------------
 
-    def _stack(self, association: Association) -> CubeModel:
+    def _stack(self, association: Association) -> Later[CubeModel]:
         """Flag and stack the PSF exposures."""
         progress = self.runtime.progress
         progress.start("flag PSF exposures", len(association.psf))
-        exposures: list[CubeModel] = []
+        exposures: list[Later[CubeModel]] = []
         for path in association.psf:
-            # the metadata of the stack are those of its first exposure; a hook may want all; a
-            # header that was edited is made to agree with the GWCS
-            moved = read_header(path).wcs_moved
-            header = not exposures or moved or self._has_hooks
-            exposure = models.open_cube(path, wcs=moved, header=header)
-            exposures.append(self._flag(exposure, path))
+            exposures.append(self._flagged(path, partial(self._open_psf, first=not exposures)))
             progress.advance()
         progress.done()
         self.summary.n_psf_outliers = sum(self._n_outliers[path] for path in association.psf)
-        stack = self.stack_refs.run(exposures)
-        self.write(stack, source_product(association.name, "psfstack"))
-        return stack
+        place, recipe = self.recipes.common_place("psfstack"), self.recipes.psfstack()
+        if self.kept(place, recipe):
+            return Later(lambda: models.open_cube(place))
+        stack = self.stack_refs.run([exposure.model for exposure in exposures])
+        self.write(stack, place.name, recipe=recipe)
+        return Later(lambda: stack)
+
+    def _open_psf(self, path: Path, *, first: bool) -> CubeModel:
+        # the metadata of the stack are those of its first exposure; a hook may want all; a header
+        # that was edited is made to agree with the GWCS
+        moved = read_header(path).wcs_moved
+        return models.open_cube(path, wcs=moved, header=first or moved or self._has_hooks)
+
+    def _flagged(self, path: Path, opened: Callable[[Path], CubeModel]) -> Later[CubeModel]:
+        """Return an exposure with its outliers flagged, and see that it is saved."""
+        self._n_outliers[path] = 0
+        if self.outlier_detection.skip:
+            return Later(lambda: opened(path))
+        place = self.recipes.place(path, "crfints")
+        kept = self.kept(place, self.recipes.crfints(path))
+        if kept is not None:
+            self._n_outliers[path] = kept.notes["n_outliers"]
+            return Later(lambda: self.outlier_detection.resumed(opened(path), place))
+        flagged = self._flag(opened(path), path)
+        return Later(lambda: flagged)
 
     def _flag(self, exposure: CubeModel, path: Path) -> CubeModel:
         """Flag the outliers of one exposure and save it."""
         step = self.outlier_detection
-        self._n_outliers[path] = 0
-        if step.skip:
-            return exposure
         before = count_outliers(exposure)  # stage 2 may have flagged some
         flagged = step.run(exposure)
         self._n_outliers[path] = count_outliers(flagged) - before
+        recipe = self.recipes.crfints(path).noting({"n_outliers": self._n_outliers[path]})
         # a hook may have changed anything; then the whole model has to be saved
         name = exposure_product(path, self.asn_id, "crfints")
-        self.write(flagged, name, flagged=not self._has_hooks)
+        self.write(flagged, name, flagged=not self._has_hooks, recipe=recipe)
         return flagged
 
     @property
@@ -173,33 +194,68 @@ class Coron3Pipeline(WebbPipeline):
         step = self.outlier_detection
         return bool(step.pre_hooks or step.post_hooks)
 
-    def _subtract(self, path: Path, stack: CubeModel) -> Any:
-        """Take one science exposure to its PSF-subtracted cube, and that to its mean."""
-        exposure = self._flag(hold(path, self.output_folder), path)
-        before = mean_image(exposure)
-        aligned = self._align(exposure, stack, path)
-        subtracted = self._remove_starlight(exposure, aligned)
-        self.write(subtracted, exposure_product(path, self.asn_id, "psfsub"))
+    def _subtract(self, path: Path, stack: Later[CubeModel]) -> Average | Path:
+        """Take one science exposure to its PSF-subtracted cube, and that to its mean.
+
+        Returns the ``_psfsub`` file, if that is kept.
+        """
+        exposure = self._flagged(path, self._hold)
+        aligned = self._aligned(exposure, stack, path)
+        recipe, place = self.recipes.psfsub(path), self.recipes.place(path, "psfsub")
+        kept = self._kept_psfsub(path)
+        if kept is not None:
+            self.summary.unit = kept.notes["unit"]
+            self.summary.rows.append(ExposureRow.from_notes(kept.notes["row"]))
+            aligned.close()
+            return place
+        before = mean_image(exposure.model)
+        # the references first: the alignment may have repaired the exposure
+        references = aligned.model
+        subtracted = self._remove_starlight(exposure.model, references)
+        row = self._add_row(path, subtracted, references, before)
+        notes = {"row": row.notes, "unit": self.summary.unit}
         self._save_psf_model(subtracted, path)
-        self._add_row(path, subtracted, aligned, before)
+        self.write(subtracted, place.name, recipe=recipe.noting(notes))
         aligned.close()
         average = self.resample.average(subtracted)
         if self._first is None:
             self._first = Views(before, mean_image(subtracted), average)
         return average
 
-    def _align(self, exposure: CubeModel, stack: CubeModel, path: Path) -> Any:
+    def _hold(self, path: Path) -> CubeModel:
+        return hold(path, self.output_folder)
+
+    def _kept_psfsub(self, path: Path) -> Finding | None:
+        """Tell whether the subtracted exposure is finished, and the model of its starlight."""
+        if self._wants_psf_model:
+            place = self.recipes.place(path, "psfmodel")
+            if not self.kept(place, self.recipes.psfmodel(path)):
+                return None
+        return self.kept(self.recipes.place(path, "psfsub"), self.recipes.psfsub(path))
+
+    def _aligned(self, exposure: Later[CubeModel], stack: Later[CubeModel], path: Path) -> Later:
+        """Return the references aligned to an exposure, and see that they are saved."""
+        step, place = self.align_refs, self.recipes.place(path, "psfalign")
+        align = Later(lambda: self._align(exposure.model, stack.model, place))
+        if step.skip or not step.save_psfalign:
+            return align
+        recipe, table = self.recipes.psfalign(path), self.recipes.shifts_place(path)
+        done = self.kept(place, recipe) and self.kept(table, recipe)
+        # an alignment that repairs the exposure in passing is not done by its product alone
+        if done and (not step.options.hand_on_repaired or self._kept_psfsub(path)):
+            return Later(lambda: open_aligned(place))
+        self.write(align.model, place.name, recipe=recipe)
+        self.written.append(step.write_table(align.model, place, recipe))
+        return align
+
+    def _align(self, exposure: CubeModel, stack: CubeModel, place: Path) -> Any:
         step = self.align_refs
         if step.skip:
             stack.meta.cal_step.align_psfs = "SKIPPED"
             log.warning("align_refs is skipped: the references are used as they are")
             return stack
-        step.destination = self.output_folder / exposure_product(path, self.asn_id, "psfalign")
-        aligned = step.run(exposure, stack)
-        if step.save_psfalign:
-            self.write(aligned, step.destination.name)
-            self.written.append(step.write_table(aligned, step.destination))
-        return aligned
+        step.destination = place
+        return step.run(exposure, stack)
 
     def _remove_starlight(self, exposure: CubeModel, aligned: Any) -> CubeModel:
         if self.klip.skip:
@@ -210,24 +266,47 @@ class Coron3Pipeline(WebbPipeline):
 
     def _save_psf_model(self, subtracted: CubeModel, path: Path) -> None:
         model = self.klip.psf_model
-        if model is not None and self.klip.save_psf_model:
-            self.write(model, exposure_product(path, self.asn_id, "psfmodel"))
+        if model is not None and self._wants_psf_model:
+            name = exposure_product(path, self.asn_id, "psfmodel")
+            self.write(model, name, recipe=self.recipes.psfmodel(path))
+
+    @property
+    def _wants_psf_model(self) -> bool:
+        return bool(self.klip.save_psf_model and not self.klip.skip)
 
     def _combine(self, association: Association, averages: list[Any]) -> ImageModel | None:
         """Resample, and draw the result."""
         if self.resample.skip:
             log.warning("resample is skipped: the result is the _psfsub products")
             return None
-        result = self.resample.run(averages)
-        result.meta.asn.table_name = association.table_name
-        result.meta.asn.pool_name = association.pool_name
-        path = self.write(result, source_product(association.name, self.suffix or "i2d"))
+        path, recipe = self.recipes.combined_place, self.recipes.i2d()
+        if self.kept(path, recipe):
+            result = models.open_image(path)
+        else:
+            result = self.resample.run([self._average(item) for item in averages])
+            result.meta.asn.table_name = association.table_name
+            result.meta.asn.pool_name = association.pool_name
+            self.write(result, path.name, recipe=recipe)
         wanted = self.options.figure or self.options.mark
-        if wanted and isinstance(result, ImageModel) and self._first is not None:
-            self.written.append(self._draw(self._first, result, path.with_suffix(".png")))
+        picture = path.with_suffix(".png")
+        if wanted and isinstance(result, ImageModel):
+            recipe = self.recipes.figure()
+            if not self.kept(picture, recipe):
+                first = self._first or self._views(association.science[0])
+                self.written.append(self._draw(first, result, picture, recipe))
         return result
 
-    def _draw(self, first: Views, combined: ImageModel, path: Path) -> Path:
+    def _average(self, item: Average | Path) -> Average:
+        """Return the mean of a subtracted exposure, read if it was kept."""
+        return self.resample.average(self._hold(item)) if isinstance(item, Path) else item
+
+    def _views(self, path: Path) -> Views:
+        """Return what the figure shows of an exposure that was kept."""
+        subtracted = self._hold(self.recipes.place(path, "psfsub"))
+        before = mean_image(self._hold(self.recipes.flagged(path)))
+        return Views(before, mean_image(subtracted), self.resample.average(subtracted))
+
+    def _draw(self, first: Views, combined: ImageModel, path: Path, recipe: Recipe) -> Path:
         from webbalign.reports.coron3 import draw_coron3
 
         drawn = draw_coron3(
@@ -238,13 +317,16 @@ class Coron3Pipeline(WebbPipeline):
             combined=combined,
             marks=list(zip(*[iter(self.options.mark or ())] * 2, strict=True)),
             name=self.summary.rows[0].name,
+            recipe=recipe,
         )
         log.info("saved %s", drawn)
         return drawn
 
     # The summary ---------------------------------------------------------------------------------
 
-    def _add_row(self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray) -> None:
+    def _add_row(
+        self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray
+    ) -> ExposureRow:
         scale = np.sqrt(subtracted.meta.photometry.pixelarea_arcsecsq or 1.0)
         centre = self.klip.centre(subtracted, before.shape)
         edges = np.array(RINGS) / scale
@@ -255,19 +337,19 @@ class Coron3Pipeline(WebbPipeline):
             error = float(np.median(np.hypot(table["dx_err"], table["dy_err"])))
             n_failed = int(np.count_nonzero(table["status"] != b"OK"))
         self.summary.unit = subtracted.meta.bunit_data or ""
-        self.summary.rows.append(
-            ExposureRow(
-                name=root(path),
-                nints=subtracted.shape[0],
-                n_outliers=self._n_outliers[path],
-                shift=shift,
-                shift_err=error,
-                n_failed=n_failed,
-                rms_before=annular_rms(before, centre, edges),
-                rms_after=annular_rms(mean_image(subtracted), centre, edges),
-                status=_status(self.align_refs.skip, n_failed),
-            )
+        row = ExposureRow(
+            name=root(path),
+            nints=subtracted.shape[0],
+            n_outliers=self._n_outliers[path],
+            shift=shift,
+            shift_err=error,
+            n_failed=n_failed,
+            rms_before=annular_rms(before, centre, edges),
+            rms_after=annular_rms(mean_image(subtracted), centre, edges),
+            status=_status(self.align_refs.skip, n_failed),
         )
+        self.summary.rows.append(row)
+        return row
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["Part", "can_be_sealed", "is_whole", "parts_of", "read_text", "write_text"]
+__all__ = [
+    "Part", "can_be_sealed", "is_whole", "last_data", "parts_of", "read_text", "write_text",
+]  # fmt: skip
 
 KEYWORD = "WEBBPROV"
 _BLOCK = 2880  # FITS files consist of blocks of this size
@@ -52,6 +54,12 @@ def parts_of(path: Path) -> list[Part]:
         start, _ = _tail(path, kind)
         return [(0, start)]
     return [(0, size)]
+
+
+def last_data(path: Path) -> int:
+    """Return where the data of the last extension of a FITS file begin; 0 in other files."""
+    found = _last_header(path)
+    return 0 if found is None else found[2]
 
 
 def is_whole(path: Path) -> bool:

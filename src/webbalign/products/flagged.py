@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
+from webbalign.core.mapped import visit
 from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.models import (
     EXTENSIONS,
@@ -23,7 +24,7 @@ from webbalign.products.models import (
 )
 from webbalign.products.raw_cubes import copy_exposure, plain_cubes
 
-__all__ = ["copied", "renew_headers", "save_flagged"]
+__all__ = ["copied", "renew_headers", "save_flagged", "take_pixels"]
 
 
 def save_flagged(
@@ -105,6 +106,31 @@ def _blanked(model: CubeModel, hdulist: fits.HDUList) -> dict[str, np.ndarray]:
 
 def _is_wcs_renewed(model: CubeModel) -> bool:
     return getattr(model, "_wcs_renewed", False)
+
+
+def take_pixels(model: CubeModel, product: str | Path) -> str:
+    """Give an exposure the pixels that outlier detection has left in its product.
+
+    Parameters
+    ----------
+    model : CubeModel
+        Of the file from which the product was made; its arrays are changed.
+    product : str or Path
+        What :func:`save_flagged` has written.
+
+    Returns
+    -------
+    str
+        The status of outlier detection that stands in the product.
+    """
+    with quiet_schema_warnings(), fits.open(product, memmap=False) as hdulist:
+        for name, extname in EXTENSIONS.items():
+            cube = model._instance.get(name)
+            if cube is None or extname not in hdulist or cube.shape != hdulist[extname].shape:
+                continue
+            for index in visit(cube):
+                cube[index] = hdulist[extname].section[index]
+        return str(hdulist[0].header["S_OUTLIR"])
 
 
 def renew_headers(hdulist: fits.HDUList, model: CubeModel, path: Path) -> None:

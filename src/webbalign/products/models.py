@@ -10,18 +10,19 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asdf
 import numpy as np
 import yaml
+from asdf.tags.core import HistoryEntry
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from webbalign.core.errors import InputError
 from webbalign.core.mapped import release, visit
+from webbalign.products._asdf_order import sort_extensions
 from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.headers import read_header
 from webbalign.products.raw_cubes import plain_cubes
@@ -317,15 +318,8 @@ def extension(model: JwstDataModel, name: str) -> np.ndarray | None:
 
 
 def add_history(model: JwstDataModel, text: str) -> None:
-    """Add one entry to the HISTORY of a product (what was done, with which options).
-
-    Its time is the product's DATE: see :func:`write_model`.
-    """
+    """Add one entry to the HISTORY of a product (what was done, with which options)."""
     model.add_history_entry(text)
-    entries = model._asdf.tree["history"]
-    entries = entries if isinstance(entries, list) else entries["entries"]
-    with contextlib.suppress(TypeError, ValueError):  # DATE is missing, or no date
-        entries[-1]["time"] = datetime.fromisoformat(model.meta.date).replace(tzinfo=UTC)
 
 
 def history(model: JwstDataModel) -> list[str]:
@@ -370,13 +364,20 @@ def write_model(model: JwstDataModel, path: str | Path) -> None:
     """Let stdatamodels write a file; DATE stays that of the exposure whose metadata it has.
 
     With the time of writing, no two runs would give the same files, and what depends on an
-    unchanged product could not be told from what does not.
+    unchanged product could not be told from what does not. For the same reason the entries of the
+    history are written as data models read them again: as the cards of HISTORY, without times.
     """
     date, inherited = model.meta.date, model.on_save
 
     def on_save(place: str | None = None) -> None:
         inherited(place)
         model.meta.date = date
+        if texts := history(model):
+            cards = [
+                text[at : at + 72].rstrip() for text in texts for at in range(0, len(text), 72)
+            ]
+            entries = [HistoryEntry({"description": card}) for card in cards]
+            model._instance["history"] = {"entries": entries}
 
     vars(model)["on_save"] = on_save
     try:
@@ -384,6 +385,7 @@ def write_model(model: JwstDataModel, path: str | Path) -> None:
             model.save(str(path), overwrite=True)
     finally:
         del vars(model)["on_save"]
+    sort_extensions(Path(path))
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

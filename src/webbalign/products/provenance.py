@@ -21,7 +21,7 @@ from webbalign.products._sealed_files import can_be_sealed, is_whole, read_text,
 from webbalign.products.content import content_hash, remember
 
 __all__ = [
-    "Finding", "Provenance", "Recipe", "State", "judge", "keep", "of_inputs", "of_options",
+    "Finding", "Noted", "Provenance", "Recipe", "State", "judge", "keep", "of_inputs", "of_options",
     "read_provenance",
 ]  # fmt: skip
 
@@ -69,6 +69,10 @@ class Recipe:
             write_text(path, Provenance(self, content, notes or {}).text)
             remember(path, content)
 
+    def noting(self, notes: Mapping[str, Any]) -> Noted:
+        """Return what writes small results into the product as well."""
+        return Noted(self, notes)
+
     def differences(self, other: Recipe) -> list[str]:
         """Say in words how another recipe differs from this one (empty: not at all)."""
         found = []
@@ -88,6 +92,18 @@ class Recipe:
             elif self.inputs[name] != other.inputs[name]:
                 found.append(f"input {name} changed")
         return found
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A recipe with small results that a resumed run tells again without computing them."""
+
+    recipe: Recipe
+    notes: Mapping[str, Any]
+
+    def seal(self, path: Path) -> None:
+        """Write both into a finished file that has not yet its place."""
+        self.recipe.seal(path, self.notes)
 
 
 @dataclass(frozen=True)
@@ -167,12 +183,14 @@ def judge(path: str | Path, recipe: Recipe) -> Finding:
     except OSError as error:
         return Finding(path, State.CHANGED, (f"cannot be read ({error.strerror})",))
     reasons = stored.recipe.differences(recipe)
+    if "hooks" in recipe.options:
+        reasons.append("hooks, which may do anything")
     if reasons:
         return Finding(path, State.STALE, tuple(reasons))
     return Finding(path, State.DONE, notes=stored.notes)
 
 
-def keep(path: str | Path, recipe: Recipe, *, resume: bool) -> Finding | None:
+def keep(path: str | Path, recipe: Recipe, *, resume: bool = True) -> Finding | None:
     """Return what is known of a product that need not be made again; None if it has to be.
 
     Parameters

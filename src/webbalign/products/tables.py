@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from webbalign.core.registration import ShiftFit
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 
 __all__ = ["shift_table", "write_ecsv"]
 
@@ -63,9 +63,15 @@ def _row(sci_int: int, psf_int: int, fit: ShiftFit) -> tuple[object, ...]:
 
 
 def write_ecsv(
-    table: np.ndarray, path: str | Path, meta: Mapping[str, object] | None = None
+    table: np.ndarray,
+    path: str | Path,
+    meta: Mapping[str, object] | None = None,
+    recipe: Seal | None = None,
 ) -> Path:
-    """Write a structured array as ECSV, in full precision, with units and descriptions."""
+    """Write a structured array as ECSV, in full precision, with units and descriptions.
+
+    What it was made from is written into it, if given.
+    """
     from astropy.table import Table
 
     written = Table(table, meta=dict(meta or {}))
@@ -75,6 +81,6 @@ def write_ecsv(
             column = written[name] = column.astype(str)
         column.unit = _UNITS.get(name)
         column.description = _DESCRIPTIONS.get(name)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, recipe) as temporary:
         written.write(temporary, format="ascii.ecsv")
     return Path(path)

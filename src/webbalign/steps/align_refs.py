@@ -16,6 +16,7 @@ from webbalign.core.mapped import release, visit
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
 from webbalign.products import models
 from webbalign.products.flags import interpret_bits
+from webbalign.products.provenance import Recipe
 from webbalign.products.references import PsfMask, find_psfmask
 from webbalign.products.shared_arrays import scratch_array
 from webbalign.products.shared_cubes import CubeFile, SharedCube
@@ -100,7 +101,9 @@ class AlignRefsStep(WebbStep):
             return self._aligned_each(stack, ShiftedSets(references, fits), table, mask)
         return self._aligned_once(stack, ShiftedSets(references, fits), table, mask, pieces)
 
-    def write_table(self, aligned: JwstDataModel, product: str | Path) -> Path:
+    def write_table(
+        self, aligned: JwstDataModel, product: str | Path, recipe: Recipe | None = None
+    ) -> Path:
         """Write the fitted shifts as ECSV beside the product (``.._psfalign_shifts.ecsv``)."""
         path = Path(product).with_suffix("")
         path = path.with_name(f"{path.name}_shifts.ecsv")
@@ -108,7 +111,7 @@ class AlignRefsStep(WebbStep):
         table = models.extension(aligned, "SHIFTS")
         if table is None:
             raise ValueError(f"{product} has no table of shifts")
-        return write_ecsv(table, path, meta)
+        return write_ecsv(table, path, meta, recipe)
 
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
         """Save the aligned references and their table of shifts (alone without `save_psfalign`)."""

@@ -12,6 +12,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 from webbalign.core.mapped import visit
 from webbalign.core.outliers import OutlierDetection, Outliers, OutlierStatus, find_outliers
 from webbalign.products import models
+from webbalign.products.flagged import take_pixels
 from webbalign.products.flags import bad_from_good_bits
 from webbalign.products.wcs import update_fits_header_wcs
 from webbalign.steps.base import WebbStep
@@ -56,16 +57,37 @@ class OutlierDetectionStep(WebbStep):
         outliers = find_outliers(exposure.data, exposure.err, ~bad, options=options)
         self._report(exposure, outliers)
         _flag(exposure, outliers.mask, blank_all=options.flag_bad)
+        done = outliers.status is OutlierStatus.OK
+        self._finish(exposure, "COMPLETE" if done else "SKIPPED")
+        if options.save_intermediate_results:
+            self._save_median(exposure, outliers)
+        return exposure
+
+    def resumed(self, exposure: CubeModel, product: str | Path) -> CubeModel:
+        """Return what :meth:`process` has made of an exposure, with the pixels of its product.
+
+        The keywords are those of the exposure itself: they lose digits on their way through the
+        headers of the product.
+
+        Parameters
+        ----------
+        exposure : CubeModel
+            As it would be flagged; it is changed.
+        product : str or Path
+            The ``_crfints`` made of it.
+        """
+        self._finish(exposure, take_pixels(exposure, product))
+        exposure.meta.filename = Path(product).name
+        return exposure
+
+    def _finish(self, exposure: CubeModel, status: str) -> None:
+        """Bring keywords and history up to date."""
         if exposure.meta.wcs is not None:
             before = dict(exposure.meta.wcsinfo.instance)
             update_fits_header_wcs(exposure)
             exposure._wcs_renewed = before != exposure.meta.wcsinfo.instance
             exposure._wcs_checked = True
-        done = outliers.status is OutlierStatus.OK
-        self.record(exposure, "outlier_detection", "COMPLETE" if done else "SKIPPED")
-        if options.save_intermediate_results:
-            self._save_median(exposure, outliers)
-        return exposure
+        self.record(exposure, "outlier_detection", status)
 
     def _report(self, exposure: CubeModel, outliers: Outliers) -> None:
         name = exposure.meta.filename
