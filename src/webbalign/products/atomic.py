@@ -74,11 +74,12 @@ def reserve(final: str | Path) -> Path:
     Raises
     ------
     InputError
-        If `final` is a folder, or its folder cannot be.
+        If `final` is a folder, or its folder cannot be, or the hidden one is a link.
     """
     final = Path(final)
     if final.is_dir():
         raise InputError(final, "is a folder", "the name of a file to write")
+    _refuse_link(final.parent / PARTIAL)
     folder = final.parent / PARTIAL / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         _make(folder)
@@ -86,6 +87,12 @@ def reserve(final: str | Path) -> Path:
         found = f"cannot be written into ({error.strerror})"
         raise InputError(final.parent, found, f"a folder for {final.name}") from error
     return folder / final.name
+
+
+def _refuse_link(partial: Path) -> None:
+    """Refuse a hidden folder that is a link: what is swept and written would lie elsewhere."""
+    if partial.is_symlink():
+        raise InputError(partial, "is a link to another place", "a folder of our own; remove it")
 
 
 def _make(folder: Path) -> None:
@@ -141,8 +148,14 @@ def sweep(folder: str | Path) -> list[str]:
 
     Files of a process that is still running on this machine stay, unless they are an hour old
     (process numbers are reused).
+
+    Raises
+    ------
+    InputError
+        If the hidden subfolder is a link.
     """
     partial = Path(folder) / PARTIAL
+    _refuse_link(partial)
     removed = []
     for path in partial.glob("*") if partial.is_dir() else ():
         content = sorted(path.iterdir())

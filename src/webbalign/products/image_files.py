@@ -158,6 +158,8 @@ def _info(path: Path, hdulist: fits.HDUList, *, with_wcs: bool = True) -> ImageI
         raise InputError(path, f"SCI has {len(axes)} dimensions ({size})", _EXPECTED)
     header = hdulist[0].header
     meta = asdf_tree(path, hdulist).get("meta", {})
+    if not isinstance(meta, Mapping):
+        raise InputError(path, "its ASDF extension has something else for meta", _EXPECTED)
     known = {name: _text(header.get(keyword)) for name, keyword in _KEYWORDS.items()}
     return ImageInfo(
         name=path.name,
@@ -210,7 +212,7 @@ def asdf_tree(path: Path, hdulist: fits.HDUList) -> Mapping[str, Any]:
 
 
 def _some_wcs(name: object, wcs: Any) -> WCS:
-    if wcs is None:
+    if not callable(getattr(wcs, "invert", None)):
         raise InputError(str(name), "no WCS (meta.wcs)", "an image that went through assign_wcs")
     return wcs
 

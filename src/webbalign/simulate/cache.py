@@ -45,7 +45,7 @@ def cached_arrays(kind: str, key: object, compute: Callable[[], Arrays]) -> Arra
 def _load(path: Path) -> Arrays | None:
     try:
         # opened here, since numpy forgets to close a file that it cannot read
-        with path.open("rb") as file, np.load(file) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(stored)
     except Exception:  # missing, cut off, not a zip: whatever is wrong with it, compute anew
         return None
