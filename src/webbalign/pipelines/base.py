@@ -88,7 +88,7 @@ class WebbPipeline(Pipeline, WebbStep):
             save = save_flagged if flagged else models.save
             save(model, path, overwrite=overwrite, recipe=recipe)
         log.info("saved %s", path)
-        self.written.append(path)
+        self._remember(path)
         return path
 
     def kept(self, path: Path, recipe: Recipe) -> Finding | None:
@@ -98,8 +98,12 @@ class WebbPipeline(Pipeline, WebbStep):
         """
         found = keep(path, recipe, resume=self.runtime.resume)
         if found is not None:
-            self.written.append(path)
+            self._remember(path)
         return found
+
+    def _remember(self, path: Path) -> None:
+        if path not in self.written:
+            self.written.append(path)
 
     def save_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Do nothing: `process` has saved everything (stpipe would save the result once more)."""

@@ -171,7 +171,8 @@ class Coron3Pipeline(WebbPipeline):
             return Later(lambda: opened(path))
         place = self.recipes.place(path, "crfints")
         kept = self.kept(place, self.recipes.crfints(path))
-        if kept is not None:
+        # the median that is saved besides has to be made, too
+        if kept is not None and not self.outlier_detection.save_intermediate_results:
             self._n_outliers[path] = kept.notes["n_outliers"]
             return Later(lambda: self.outlier_detection.resumed(opened(path), place))
         flagged = self._flag(opened(path), path)
@@ -245,7 +246,7 @@ class Coron3Pipeline(WebbPipeline):
         if done and (not step.options.hand_on_repaired or self._kept_psfsub(path)):
             return Later(lambda: open_aligned(place))
         self.write(align.model, place.name, recipe=recipe)
-        self.written.append(step.write_table(align.model, place, recipe))
+        self._remember(step.write_table(align.model, place, recipe))
         return align
 
     def _align(self, exposure: CubeModel, stack: CubeModel, place: Path) -> Any:

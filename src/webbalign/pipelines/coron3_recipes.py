@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import Any
 
 from webbalign.core.errors import InputError
 from webbalign.products.associations import Association
-from webbalign.products.crds_cache import crds_parameters, find_reference
 from webbalign.products.names import exposure_product, source_product
-from webbalign.products.provenance import Finding, Recipe, State, judge, of_inputs, of_options
+from webbalign.products.provenance import Finding, Recipe, State, judge, of_inputs
+from webbalign.steps._resume import recipe_of
 
-__all__ = ["Coron3Recipes", "mask_file"]
-
-# Options that decide what else is written, not what a product holds.
-NOT_OF_PRODUCT = ("save_psfalign", "save_psf_model", "save_intermediate_results")
+__all__ = ["Coron3Recipes"]
 
 
 @dataclass(frozen=True)
@@ -77,9 +73,9 @@ class Coron3Recipes:
 
     def psfalign(self, member: Path) -> Recipe:
         """Of the references aligned to an exposure."""
-        mask = mask_file(member, self.pipeline.align_refs.override_psfmask)
-        files = [self.flagged(member), self.common_place("psfstack"), *([mask] if mask else [])]
-        return self._recipe("align_refs", files)
+        files = [self.flagged(member), self.common_place("psfstack")]
+        recipe: Recipe = self.pipeline.align_refs.recipe(files)
+        return recipe
 
     def psfsub(self, member: Path) -> Recipe:
         """Of an exposure without starlight."""
@@ -119,11 +115,7 @@ class Coron3Recipes:
         return Recipe("figure", {"mark": mark}, of_inputs(files))
 
     def _recipe(self, name: str, files: Iterable[Path], **more: str) -> Recipe:
-        step = getattr(self.pipeline, name)
-        options = {} if step.options_class is None else of_options(step.options, NOT_OF_PRODUCT)
-        if step.skip:
-            options = {"skip": "True"}
-        return Recipe(name, options | step.hooks | more, of_inputs(files))
+        return recipe_of(getattr(self.pipeline, name), files, **more)
 
     # What is there -------------------------------------------------------------------------------
 
@@ -170,17 +162,6 @@ class Coron3Recipes:
                 again[path.name] = item.state
             found.append(item)
         return found
-
-
-def mask_file(member: Path, override: Any) -> Path | None:
-    """Return the PSFMASK file that an exposure is aligned with; None if there is none."""
-    word = "" if override is None else str(override).strip()
-    if word:
-        return None if word.upper() in ("N/A", "DERIVED") else Path(word)
-    if not os.environ.get("CRDS_PATH"):
-        return None
-    found = find_reference("psfmask", crds_parameters(member))
-    return None if found is None else Path(found)
 
 
 def _names(paths: Iterable[Path]) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "find_parameters",
     "find_psfmask",
     "make_psfmask",
+    "mask_file",
     "read_psfmask",
     "star_position",
 ]
@@ -109,6 +110,22 @@ def find_psfmask(
             return _derived(model)
         mask = replace(read_psfmask(path, convention), source="crds")
     return _checked(_fitted(mask, model), model)
+
+
+def mask_file(exposure: Path, override: Any = None) -> Path | None:
+    """Return the file that :func:`find_psfmask` would use; None if there is none.
+
+    Parameters
+    ----------
+    exposure : Path
+    override : str, Path, optional
+        As of :func:`find_psfmask`.
+    """
+    word = "" if override is None else str(override).strip()
+    if word:
+        return None if word.upper() in ("N/A", "DERIVED") else Path(word)
+    found = find_reference("psfmask", crds_parameters(exposure))
+    return None if found is None else Path(found)
 
 
 def read_psfmask(source: str | Path | JwstDataModel, convention: str = "weight") -> PsfMask:

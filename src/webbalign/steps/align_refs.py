@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
 from webbalign.products import models
 from webbalign.products.flags import interpret_bits
 from webbalign.products.provenance import Recipe
-from webbalign.products.references import PsfMask, find_psfmask
+from webbalign.products.references import PsfMask, find_psfmask, mask_file
 from webbalign.products.shared_arrays import scratch_array
 from webbalign.products.shared_cubes import CubeFile, SharedCube
 from webbalign.products.streams import ComputedQuad, QuadWriter, StreamedQuadModel
@@ -25,6 +25,7 @@ from webbalign.products.tables import shift_table, write_ecsv
 from webbalign.steps._fitting import FitJob, MeanJob, fit_blocks
 from webbalign.steps._memory import Cut, cut
 from webbalign.steps._references import SharedReferences, repaired
+from webbalign.steps._resume import recipe_of
 from webbalign.steps._shifting import ShiftedSets, ShiftJob
 from webbalign.steps.base import WebbStep
 
@@ -101,6 +102,13 @@ class AlignRefsStep(WebbStep):
             return self._aligned_each(stack, ShiftedSets(references, fits), table, mask)
         return self._aligned_once(stack, ShiftedSets(references, fits), table, mask, pieces)
 
+    def recipe(self, files: Iterable[str | Path]) -> Recipe:
+        """Return what the step makes of an exposure and a stack, and of the mask that applies."""
+        science, *stack = map(Path, files)
+        mask = mask_file(science, self.override_psfmask)
+        chosen = [] if mask is None or self.override_psfmask else [mask]
+        return recipe_of(self, [science, *stack, *chosen])
+
     def write_table(
         self, aligned: JwstDataModel, product: str | Path, recipe: Recipe | None = None
     ) -> Path:
@@ -115,13 +123,14 @@ class AlignRefsStep(WebbStep):
 
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
         """Save the aligned references and their table of shifts (alone without `save_psfalign`)."""
+        recipe = self.recipe(map(self.make_input_path, self.inputs)) if self.inputs else None
         if isinstance(model, ComputedQuad):
-            table = self.write_table(model, path)
+            table = self.write_table(model, path, recipe)
             log.info("saved %s", table)
             return table
         saved = super().save_product(model, path)
         if models.extension(model, "SHIFTS") is not None:
-            log.info("saved %s", self.write_table(model, saved))
+            log.info("saved %s", self.write_table(model, saved, recipe))
         return saved
 
     # Operations of `process` ---------------------------------------------------------------------

@@ -21,7 +21,9 @@ from webbalign.core.options import Options, spec
 from webbalign.products import models, names, remote
 from webbalign.products.addresses import is_address
 from webbalign.products.atomic import atomic_path, refuse_input
+from webbalign.products.provenance import Recipe
 from webbalign.steps._errors import for_strun
+from webbalign.steps._resume import finished, recipe_of, reopened
 from webbalign.steps._runtime import Runtime, current_runtime, runtime_of
 
 __all__ = ["Runtime", "WebbStep"]
@@ -99,6 +101,8 @@ class WebbStep(Step):
             args = tuple(_read_here(args))
             self._fetch_files_of_options()
             self.inputs = tuple(_files_among(args))
+            if (kept := self._finished(args)) is not None:
+                return kept
             return super().run(*args)
         except WebbalignError as error:
             raise for_strun(error) from error.__cause__
@@ -110,6 +114,20 @@ class WebbStep(Step):
             for name, value in remote.with_files_here(given).items():
                 if value != given[name]:
                     setattr(step, name, value)
+
+    def _finished(self, args: tuple[Any, ...]) -> Any:
+        """Return the product that an earlier run has made of the same; None if there is none."""
+        if not self.runtime.resume or not args or len(self.inputs) != _count(args):
+            return None
+        self.set_primary_input(args[0])
+        path = finished(self, map(self.make_input_path, self.inputs))
+        return None if path is None else reopened(self, path)
+
+    def recipe(self, files: Iterable[str | Path]) -> Recipe:
+        """Return what the step makes of some files."""
+        paths = [Path(path) for path in files]
+        more = {"order": " ".join(path.name for path in paths)} if len(paths) > 1 else {}
+        return recipe_of(self, paths, **more)
 
     @property
     def hooks(self) -> dict[str, str]:
@@ -251,7 +269,8 @@ class WebbStep(Step):
     def save_product(self, model: JwstDataModel, path: str | Path) -> Path:
         """Save a product under its final name, which may not be that of an input."""
         refuse_input(path, map(self.make_input_path, self.inputs))
-        saved = models.save(model, path, overwrite=self.runtime.overwrite)
+        recipe = self.recipe(map(self.make_input_path, self.inputs)) if self.inputs else None
+        saved = models.save(model, path, overwrite=self.runtime.overwrite, recipe=recipe)
         log.info("saved %s", saved)
         return saved
 
@@ -274,6 +293,11 @@ def _files_among(args: tuple[Any, ...]) -> Iterator[str]:
             yield str(arg)
         elif isinstance(arg, (list, tuple)):
             yield from _files_among(tuple(arg))
+
+
+def _count(args: tuple[Any, ...]) -> int:
+    """Return how many inputs there are, models and all."""
+    return sum(_count(tuple(arg)) if isinstance(arg, (list, tuple)) else 1 for arg in args)
 
 
 def _read_here(args: Iterable[Any]) -> list[Any]:
