@@ -127,5 +127,5 @@ def test_help_is_wrapped_to_the_terminal():
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m webbalign coron3 --help | head -1"
     result = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert result.stdout == "Usage: webbalign coron3 ASSOCIATION [OPTIONS]\n"
+    assert result.stdout == "Usage: webbalign coron3 ASSOCIATION... [OPTIONS]\n"
     assert result.stderr == ""
