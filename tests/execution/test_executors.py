@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import logging
+import multiprocessing
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from webbalign.core.errors import InputError, OptionError
-from webbalign.execution import NAMES, ExecutorError, NullProgress, Progress, executor
+from webbalign.execution import NAMES, ExecutorError, NullProgress, Progress, executor, worker
 
 HAS_DASK = importlib.util.find_spec("distributed") is not None
 WORKERS = 2
@@ -61,12 +67,66 @@ def die(_):
     os._exit(3)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+def say(name):
+    logger = logging.getLogger("webbalign.test")
+    logger.info("%s %d", name, 1, extra={"unpicklable": lambda: None})
+    logger.warning("%s %d", name, 2)
+    logger.debug("not wanted")
+    return 1
+
+
+def say_and_fail(_):
+    logging.getLogger("webbalign.test").info("about to fail")
+    raise ValueError("after all")
+
+
+def warn(number):
+    warnings.warn("look out", stacklevel=1)
+    return number
+
+
+def fail_twice(task):
+    """Fail as a file system does; counts its calls in a file."""
+    name, number = task
+    calls = Path(name)
+    calls.write_text(f"{calls.read_text() if calls.exists() else ''}x")
+    if len(calls.read_text()) <= 2:
+        raise OSError(number, os.strerror(number), f"{name}.fits")
+    return len(calls.read_text())
+
+
+def given_threads():
+    return ThreadPoolExecutor(WORKERS)
+
+
+def given_processes():
+    return ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn"))
+
+
+def given_client():
+    from distributed import Client
+
+    return Client(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+
+
+GIVEN = {
+    "given threads": given_threads, "given processes": given_processes, "dask client": given_client
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[*NAMES, *GIVEN])
 def pool(request):
-    if request.param == "dask" and not HAS_DASK:
+    if "dask" in request.param and not HAS_DASK:
         pytest.skip("dask is not installed (extra 'dask')")
-    with executor(request.param, WORKERS) as started:
-        yield started
+    if request.param in NAMES:
+        with executor(request.param, WORKERS) as started:
+            yield started
+        return
+    with GIVEN[request.param]() as given:
+        with executor(given) as started:
+            yield started
+        # it goes on: whoever made it ends it
+        assert given.submit(square, 3).result() == 9
 
 
 def test_results_come_in_the_order_of_the_items(pool):
@@ -119,8 +179,6 @@ def raise_odd(_):
 
 
 def test_an_exception_that_cannot_travel_breaks_nothing(pool):
-    if pool.name == "dask":
-        pytest.skip("dask wraps such exceptions itself")
     with pytest.raises((OddError, RuntimeError), match="1 and 2"):
         list(pool.map(raise_odd, [0]))
     assert list(pool.map(square, [3])) == [9]
@@ -161,7 +219,68 @@ def test_workers_times_threads_stay_within_the_cores(monkeypatch):
 def test_the_work_is_done_where_the_name_says(pool):
     ids = set(pool.map(process_id, range(6)))
     here = os.getpid()
-    assert (ids == {here}) if pool.name in ("serial", "threads") else (here not in ids)
+    assert (ids == {here}) if pool.shares_memory else (here not in ids)
+    assert pool.workers == (1 if pool.name == "serial" else WORKERS)
+
+
+def test_all_outcomes_can_be_had_though_some_fail(pool):
+    outcomes = list(pool.attempt(fail_at_three, range(5)))
+    assert [outcome.result for outcome in outcomes] == [0, 1, 2, None, 4]
+    assert [type(outcome.error) for outcome in outcomes if outcome.error] == [ValueError]
+
+
+def test_an_executor_may_be_entered_again(pool):
+    with executor(pool) as again:
+        assert list(again.map(square, [4])) == [16]
+    assert list(pool.map(square, [5])) == [25]
+
+
+def test_what_workers_log_arrives_in_order(pool, caplog):
+    with caplog.at_level(logging.INFO, "webbalign"):
+        assert list(pool.map(say, ["a", "b", "c"])) == [1, 1, 1]
+    records = [record for record in caplog.records if record.name == "webbalign.test"]
+    said = [(record.levelname, record.getMessage()) for record in records]
+    if pool.name != "threads" and not (pool.name == "given" and pool.shares_memory):
+        assert said == [
+            (level, f"{name} {number}") for name in "abc"
+            for level, number in (("INFO", 1), ("WARNING", 2))
+        ]  # fmt: skip
+    assert len(said) == 6
+
+
+def test_the_log_of_what_failed_arrives_too(pool, caplog):
+    with caplog.at_level(logging.INFO, "webbalign"), pytest.raises(ValueError, match="after all"):
+        list(pool.map(say_and_fail, ["a"]))
+    assert "about to fail" in caplog.text
+
+
+def test_what_is_not_wanted_is_not_told(pool, caplog):
+    with caplog.at_level(logging.WARNING):
+        list(pool.map(say, ["a"]))
+    assert [record.getMessage() for record in caplog.records] == ["a 2"]
+
+
+def test_warnings_arrive_once(pool):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        assert list(pool.map(warn, range(6))) == list(range(6))
+    told = [warning for warning in caught if issubclass(warning.category, UserWarning)]
+    assert [str(warning.message) for warning in told] == ["look out"]
+    assert told[0].filename == __file__
+
+
+def test_reading_is_tried_again_where_that_may_help(pool, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(worker, "WAITS", (0.0, 0.0, 0.0))
+    with caplog.at_level(logging.WARNING):
+        assert list(pool.map(fail_twice, [(str(tmp_path / "a"), errno.EIO)])) == [3]
+    assert caplog.text.count("a.fits") == 2
+    assert "trying again" in caplog.text
+
+
+def test_an_error_of_a_file_names_the_file(pool, tmp_path):
+    with pytest.raises(OSError, match="a.fits") as caught:
+        list(pool.map(fail_twice, [(str(tmp_path / "a"), errno.ENOSPC)]))
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, f"{tmp_path / 'a'}.fits")
 
 
 def test_threads_work_at_the_same_time():

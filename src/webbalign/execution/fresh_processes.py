@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webbalign.execution.threads import allow_threads, limit_threads_for_good, lowered_variables
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-__all__ = ["fresh_processes", "start_worker"]
+__all__ = ["ctrl_c_later", "fresh_processes", "start_worker"]
 
 _QUIET = "webbalign.execution._quiet_imports"
 # New objects between two collections; a WCS is ten thousand, which hold little memory.
@@ -43,11 +43,12 @@ def fresh_processes(preload: Sequence[str] = ()) -> Iterator[BaseContext]:
     if not preload or sys.platform != "linux":
         yield multiprocessing.get_context("spawn")
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
+    resource_tracker.ensure_running()  # else the server does it, and lets Ctrl-C through again
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_QUIET, *preload])
-    with lowered_variables(1):
+    with lowered_variables(1), ctrl_c_later():
         forkserver.ensure_running()
     _blocks.append(context)
     try:
@@ -57,6 +58,52 @@ def fresh_processes(preload: Sequence[str] = ()) -> Iterator[BaseContext]:
         if not _blocks:
             # it would live as long as this process, with all that it has imported
             forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back within the block, from this process and from those started within it.
+
+    A worker whose start is interrupted belongs to nobody, and a Python that has hardly begun ends
+    with a traceback; Ctrl-C reaches the whole group.
+    """
+    import signal
+    import sys
+    import threading
+
+    here = threading.current_thread() is threading.main_thread()  # only that is interrupted
+    if not here or signal.getsignal(signal.SIGINT) is None or sys.platform == "win32":
+        yield
+        return
+    came: list[Any] = []
+    handler = signal.signal(signal.SIGINT, lambda *args: came.append(args))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if came and callable(handler):
+            handler(*came[0])
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that it works for has ended, however it did.
+
+    Nobody would stop it, and it would go on writing what nobody waits for.
+    """
+    import multiprocessing
+    import threading
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="webbalign-parent").start()
 
 
 def start_worker(threads: int, forked_for: Mapping[str, str] | None = None) -> None:
@@ -69,6 +116,7 @@ def start_worker(threads: int, forked_for: Mapping[str, str] | None = None) -> N
 
     # Ctrl-C reaches the whole group; the parent alone decides, without a traceback per worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     if forked_for is None:
         limit_threads_for_good(threads)
         return

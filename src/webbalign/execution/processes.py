@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from webbalign.execution.contract import ExecutorError, name_of
-from webbalign.execution.fresh_processes import fresh_processes, start_worker
+from webbalign.execution.fresh_processes import ctrl_c_later, fresh_processes, start_worker
 from webbalign.execution.local import PoolExecutor
 from webbalign.execution.memory import workers_within
 from webbalign.execution.threads import threads_per_worker
@@ -22,6 +24,14 @@ __all__ = ["ProcessExecutor"]
 # that did not suffice for several at a time, it suffices now.
 RETRIES = 3
 _ALONE_AFTER = 2
+
+
+class _Forgiving(Future[Any]):
+    """A future that may be cancelled while its worker dies; others end the pool's own thread."""
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        with suppress(InvalidStateError):
+            super().set_exception(exception)
 
 
 @dataclass
@@ -85,12 +95,20 @@ class ProcessExecutor(PoolExecutor):
         )
 
     def _end_pool(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is None:
+            return
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            self._abandon()
+            raise
 
     def _abandon(self) -> None:
-        # what they write is hidden until it is whole
-        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
-            process.kill()
+        # What they write is hidden until it is whole. A second Ctrl-C does not stop this.
+        with ctrl_c_later():
+            for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+                process.kill()
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, call: Call[Any, Any], item: Any) -> _Task:
         task = _Task(call, item)
@@ -98,11 +116,12 @@ class ProcessExecutor(PoolExecutor):
         return task
 
     def _begin(self, task: _Task) -> None:
-        from concurrent.futures import Future
         from concurrent.futures.process import BrokenProcessPool
 
         try:
-            task.future = self._pool.submit(task.call, task.item)
+            with ctrl_c_later():  # this may start a worker
+                task.future = self._pool.submit(task.call, task.item)
+            task.future.__class__ = _Forgiving
         except BrokenProcessPool as error:  # noticed when its result is waited for
             task.future = Future()
             task.future.set_exception(error)
@@ -111,7 +130,6 @@ class ProcessExecutor(PoolExecutor):
         task.future.cancel()
 
     def _first_outcome(self, pending: deque[_Task]) -> Outcome[Any]:
-        from concurrent.futures import CancelledError
         from concurrent.futures.process import BrokenProcessPool
 
         while True:
@@ -142,8 +160,6 @@ class ProcessExecutor(PoolExecutor):
 
     def _do_alone(self, task: _Task) -> None:
         """Work on an item while nothing else is worked on, until it is done or hopeless."""
-        from concurrent.futures import Future, wait
-
         while True:
             self._begin(task)
             wait([task.future])

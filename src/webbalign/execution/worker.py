@@ -184,7 +184,7 @@ def _portable(error: Exception) -> Exception:
     import pickle
 
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
