@@ -40,6 +40,11 @@ class PipelineOutputOptions(Options):
 
     output_dir: str = opt(".", "Folder for the products; made if it is missing.")
     overwrite: bool = opt(True, "Replace products that exist; an input is never replaced.")
+    resume: bool = opt(
+        False,
+        "Keep products that an earlier run has finished, if the content of their inputs, their "
+        "options and the version are the same; make the others.",
+    )
     profile: str = opt(
         "default",
         "Set of defaults: our own, or those that reproduce jwst 3.0.0.",

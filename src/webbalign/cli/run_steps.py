@@ -16,7 +16,7 @@ from webbalign.cli.terminal import Terminal
 __all__ = ["run_step", "step_options"]
 
 # Of the step commands' flags, those that the step itself does not know.
-_NOT_OF_THE_STEP = (*EXECUTION, "overwrite", "save_parameters")
+_NOT_OF_THE_STEP = (*EXECUTION, "overwrite", "resume", "save_parameters")
 
 # Steps that treat each of their files by itself; the others take all arguments at once.
 _ONE_BY_ONE = frozenset({"outlier_detection"})
@@ -49,6 +49,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
                 memory=parsed.get("memory"),
                 progress=progress,
                 overwrite=parsed.get("overwrite", default=True),
+                resume=parsed.get("resume", default=False),
                 **options,
             )
             if parsed.get("save_parameters") is not None:

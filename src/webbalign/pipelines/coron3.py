@@ -35,7 +35,7 @@ from webbalign.steps.outlier_detection import OutlierDetectionStep
 from webbalign.steps.resample import Average, ResampleStep
 from webbalign.steps.stack_refs import StackRefsStep
 
-__all__ = ["Coron3Pipeline", "Coron3Result", "run"]
+__all__ = ["Coron3Pipeline", "Coron3Result", "plan", "run", "status"]
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +110,8 @@ class Coron3Pipeline(WebbPipeline):
 
     def _refuse_replacing(self, association: Association) -> None:
         """With ``--no-overwrite``, refuse now what would be refused in the middle of the work."""
+        if self.runtime.resume:
+            return  # what is finished may be there
         of_each = {
             "crfints": not self.outlier_detection.skip,
             "psfalign": not self.align_refs.skip and self.align_refs.save_psfalign,
@@ -443,6 +445,32 @@ def run(
         summary=summary,
         exit_status=3 if summary.n_unaligned else 0,
     )
+
+
+def status(association: str | Path, **options: Any) -> list[Finding]:
+    """Say which products of :func:`run` are done, and what would be made again, and why.
+
+    Parameters
+    ----------
+    association : str or Path
+    **options
+        As of :func:`run`.
+
+    Returns
+    -------
+    list of Finding
+        One for each product, in the order of the work.
+
+    Raises
+    ------
+    InputError
+        If the members cannot be used together.
+    """
+    pipeline = Coron3Pipeline.create(association, **options)
+    members = load_association(association)
+    check_members(members)
+    pipeline._refuse_impossible()
+    return Coron3Recipes(members, pipeline).status()
 
 
 def plan(association: str | Path, **options: Any) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from webbalign.products.content import content_hash, remember
 
 __all__ = [
     "Finding", "Noted", "Provenance", "Recipe", "State", "judge", "keep", "of_inputs", "of_options",
-    "read_provenance",
+    "read_provenance", "survey",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -212,6 +212,39 @@ def keep(path: str | Path, recipe: Recipe, *, resume: bool = True) -> Finding | 
         say = log.warning if found.state is State.CHANGED else log.info
         say("%s: %s%s, is made again", path, found.state.value, reasons)
     return None
+
+
+def survey(folder: str | Path) -> list[Finding]:
+    """Say of the products in a folder what they say of themselves, by name.
+
+    A product is stale if it was made by another version, or from a file of this folder that is
+    another one now. Inputs that lie elsewhere are not looked at: only their names are known.
+    """
+    found: dict[str, Finding] = {}
+    places = {path.name: path for path in sorted(Path(folder).iterdir()) if path.is_file()}
+
+    def look(name: str) -> Finding:
+        if name not in found:
+            found[name] = Finding(places[name], State.DONE)  # should it name itself
+            found[name] = _by_itself(places[name], places, look)
+        return found[name]
+
+    return [look(name) for name, path in places.items() if can_be_sealed(path)]
+
+
+def _by_itself(path: Path, places: Mapping[str, Path], look: Callable[[str], Finding]) -> Finding:
+    stored = read_provenance(path)
+    if stored is None:
+        return Finding(path, State.FOREIGN)
+    now = {name: places[name] for name in stored.recipe.inputs if name in places}
+    inputs = {**stored.recipe.inputs, **{name: content_hash(file) for name, file in now.items()}}
+    expected = replace(stored.recipe, inputs=inputs, version=_version())
+    item = judge(path, expected)
+    behind = [name for name in now if look(name).state in (State.STALE, State.CHANGED)]
+    if item.state is State.DONE and behind:
+        words = tuple(f"{name} is {look(name).state.value}" for name in behind)
+        return Finding(path, State.STALE, words)
+    return item
 
 
 def of_inputs(paths: Iterable[str | Path]) -> dict[str, str]:

@@ -78,6 +78,7 @@ class OutlierDetectionStep(WebbStep):
         """
         self._finish(exposure, take_pixels(exposure, product))
         exposure.meta.filename = Path(product).name
+        exposure._saved_path = str(product)
         return exposure
 
     def _finish(self, exposure: CubeModel, status: str) -> None:
