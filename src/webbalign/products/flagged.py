@@ -58,9 +58,7 @@ def save_flagged(
     return path
 
 
-def copied(
-    model: CubeModel, source: str | Path, hdulist: fits.HDUList, target: str | Path
-) -> bool:
+def copied(model: CubeModel, source: str | Path, hdulist: fits.HDUList, target: str | Path) -> bool:
     """Copy a file byte by byte with the arrays of a model in it, if it is laid out so.
 
     Parameters

@@ -56,7 +56,7 @@ class OutlierDetectionStep(WebbStep):
         bad = models.bad_pixels(exposure, bad_from_good_bits(options.good_bits))
         outliers = find_outliers(exposure.data, exposure.err, ~bad, options=options)
         self._report(exposure, outliers)
-        _flag(exposure, outliers.mask, blank_all=options.flag_bad)
+        exposure._blanked = _flag(exposure, outliers.mask, blank_all=options.flag_bad)
         done = outliers.status is OutlierStatus.OK
         self._finish(exposure, "COMPLETE" if done else "SKIPPED")
         if options.save_intermediate_results:
@@ -109,18 +109,22 @@ class OutlierDetectionStep(WebbStep):
         log.info("saved %s", saved)
 
 
-def _flag(exposure: CubeModel, mask: np.ndarray, *, blank_all: bool) -> None:
-    """Set the flags and the NaN of outliers; the peers blank whatever is flagged, by whomever."""
+def _flag(exposure: CubeModel, mask: np.ndarray, *, blank_all: bool) -> np.ndarray:
+    """Set the flags and the NaN of outliers; the peers blank whatever is flagged, by whomever.
+
+    Returns where that was (nints, ny, nx): the exposure may have been opened without variances.
+    """
     # stage-3 products of JWST hold NaN wherever DO_NOT_USE was set by this step
     variances = [
-        getattr(exposure, name)
-        for name in ("var_poisson", "var_rnoise", "var_flat")
-        if models.has_variance(exposure, name)
+        getattr(exposure, name) for name in models.VARIANCES if models.has_variance(exposure, name)
     ]
     cubes = (exposure.data, exposure.err, *variances)
     dq = exposure.dq
+    blanked = np.empty_like(mask) if blank_all else mask
     for i in visit(dq, *cubes):
         dq[i][mask[i]] |= np.uint32(models.DO_NOT_USE | models.OUTLIER)
-        blank = (dq[i] & np.uint32(models.DO_NOT_USE)) != 0 if blank_all else mask[i]
+        if blank_all:
+            blanked[i] = (dq[i] & np.uint32(models.DO_NOT_USE)) != 0
         for cube in cubes:
-            cube[i][blank] = np.nan
+            cube[i][blanked[i]] = np.nan
+    return blanked
