@@ -13,6 +13,7 @@ from webbalign.execution.executors import ExecutorError
 from webbalign.pipelines import Coron3Pipeline
 from webbalign.pipelines.coron3 import plan, run
 from webbalign.products import held
+from webbalign.products.atomic import PARTIAL
 
 
 @pytest.fixture(scope="module")
@@ -323,3 +324,25 @@ def test_ignored_members_are_named(sequence, tmp_path, caplog):
         assert "ignored    x.fits (background)" in plan(association)
         run(association, output_dir=tmp_path / "o")
     assert "x.fits: member of exptype 'background' takes no part" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["processes", "dask"])
+def test_other_processes_write_the_same_products_to_the_bit(
+    sequence, tmp_path, monkeypatch, executor
+):
+    if executor == "dask":
+        pytest.importorskip("distributed")
+    found = {}
+    for name, words in (
+        ("here", {}),
+        ("elsewhere", {"executor": executor, "workers": 2, "memory": "1GB"}),
+    ):
+        folder = tmp_path / name
+        monkeypatch.chdir(tmp_path)  # workers may have another current folder
+        run(sequence.association, output_dir=name, figure=False, **words)
+        found[name] = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+        assert not (folder / PARTIAL).exists()
+    assert sorted(found["here"]) == sorted(found["elsewhere"])
+    for name, content in found["here"].items():
+        assert content == found["elsewhere"][name], name

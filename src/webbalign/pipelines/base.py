@@ -76,17 +76,11 @@ class WebbPipeline(Pipeline, WebbStep):
         recipe: Recipe | Noted | None = None,
     ) -> Path:
         """Save a product of the pipeline, which may be none of its inputs, and remember it."""
-        from webbalign.products import held, models
-        from webbalign.products.flagged import save_flagged
-
         path = self.output_folder / name
         refuse_input(path, self.inputs)
         overwrite = self.runtime.overwrite
-        if isinstance(model, CubeModel) and held.is_held(model):
-            held.save_held(model, path, flagged=flagged, overwrite=overwrite, recipe=recipe)
-        else:
-            save = save_flagged if flagged else models.save
-            save(model, path, overwrite=overwrite, recipe=recipe)
+        save_product(model, path, flagged=flagged, overwrite=overwrite, recipe=recipe)
+        model._saved_path = str(path)  # what workers are sent, instead of its arrays
         log.info("saved %s", path)
         self._remember(path)
         return path
@@ -178,6 +172,25 @@ class Later(Generic[Model]):
         """Close it, if it was ever needed."""
         if self._model is not None:
             cast("Any", self._model).close()
+
+
+def save_product(
+    model: JwstDataModel,
+    path: Path,
+    *,
+    flagged: bool,
+    overwrite: bool,
+    recipe: Recipe | Noted | None,
+) -> None:
+    """Save a product in the way that suits it; `flagged`: only pixels and statuses have changed."""
+    from webbalign.products import held, models
+    from webbalign.products.flagged import save_flagged
+
+    if isinstance(model, CubeModel) and held.is_held(model):
+        held.save_held(model, path, flagged=flagged, overwrite=overwrite, recipe=recipe)
+    else:
+        save = save_flagged if flagged else models.save
+        save(model, path, overwrite=overwrite, recipe=recipe)
 
 
 def keep_memory_mapped() -> None:

@@ -16,16 +16,17 @@ from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
 from webbalign.core.mapped import visit
 from webbalign.execution import executor, spared_from_collection
+from webbalign.pipelines._flagging import Flagging, FlagJob, count_outliers, open_psf
 from webbalign.pipelines.base import Later, WebbPipeline, chosen_executor
 from webbalign.pipelines.coron3_recipes import Coron3Recipes
 from webbalign.pipelines.options import Coron3Options
 from webbalign.pipelines.planning import describe_plan, expected_seconds
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
-from webbalign.products.headers import read_header
+from webbalign.products.atomic import refuse_input
 from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
-from webbalign.products.provenance import Finding, Recipe
+from webbalign.products.provenance import Finding, Recipe, keep
 from webbalign.products.references import read_psfmask
 from webbalign.products.streams import open_aligned
 from webbalign.reports.summary import Coron3Summary, ExposureRow
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 # Radii in arcsec between the rings of the last table.
 RINGS = (0.4, 0.7, 1.0, 1.5, 2.5)
+# Reference exposures of together this size (bytes) stay in memory between outlier detection and the
+# stack; more are read again.
+FEW = 100e6
 
 
 class Coron3Pipeline(WebbPipeline):
@@ -92,6 +96,7 @@ class Coron3Pipeline(WebbPipeline):
         self.prepare_folder()
         self.recipes = Coron3Recipes(association, self)
         with self.mapped(expected_seconds(association, headers, self.align_refs.options)):
+            self._flag_elsewhere(association)
             stack = self._stack(association)
             subtracted = [self._subtract(path, stack) for path in association.science]
             result = self._combine(association, subtracted)
@@ -140,38 +145,68 @@ class Coron3Pipeline(WebbPipeline):
         self.summary = Coron3Summary(edges=RINGS)
         self._first: Views | None = None
         self._n_outliers: dict[Path, int] = {}
+        self._flagged_elsewhere: set[Path] = set()
 
     # The three stages ----------------------------------------------------------------------------
+
+    def _flag_elsewhere(self, association: Association) -> None:
+        """Let other processes flag the exposures, if there are any and nothing is needed here."""
+        step, runtime = self.outlier_detection, self.runtime
+        if step.skip or self._has_hooks or step.save_intermediate_results or runtime.shares_memory:
+            return
+        items = []
+        for path in (*association.psf, *association.science):
+            is_psf, place = path in association.psf, self.recipes.place(path, "crfints")
+            recipe = self.recipes.crfints(path)
+            refuse_input(place, self.inputs)
+            if not keep(place, recipe, resume=runtime.resume):
+                is_first = path == association.psf[0]
+                items.append(Flagging(path, place, recipe, is_psf, is_first))
+        progress = runtime.progress
+        progress.start("flag exposures", len(items))
+        job = FlagJob(step.options)
+        for item, count in zip(items, runtime.map(job, items), strict=True):
+            log.info("saved %s", item.place)
+            self.written.append(item.place)
+            self._flagged_elsewhere.add(item.path)
+            self._n_outliers[item.path] = count
+            progress.advance()
+        progress.done()
 
     def _stack(self, association: Association) -> Later[CubeModel]:
         """Flag and stack the PSF exposures."""
         progress = self.runtime.progress
         progress.start("flag PSF exposures", len(association.psf))
         exposures: list[Later[CubeModel]] = []
+        few = sum(path.stat().st_size for path in association.psf) <= FEW
         for path in association.psf:
-            exposures.append(self._flagged(path, partial(self._open_psf, first=not exposures)))
+            first = path == association.psf[0]
+            exposure = self._flagged(path, partial(self._open_psf, first=first))
+            if few:
+                exposures.append(exposure)
             progress.advance()
         progress.done()
         self.summary.n_psf_outliers = sum(self._n_outliers[path] for path in association.psf)
         place, recipe = self.recipes.common_place("psfstack"), self.recipes.psfstack()
         if self.kept(place, recipe):
             return Later(lambda: models.open_cube(place))
-        stack = self.stack_refs.run([exposure.model for exposure in exposures])
+        files = [str(self.recipes.flagged(path)) for path in association.psf]
+        stack = self.stack_refs.run([exposure.model for exposure in exposures] or files)
         self.write(stack, place.name, recipe=recipe)
         return Later(lambda: stack)
 
     def _open_psf(self, path: Path, *, first: bool) -> CubeModel:
-        # the metadata of the stack are those of its first exposure; a hook may want all; a header
-        # that was edited is made to agree with the GWCS
-        moved = read_header(path).wcs_moved
-        return models.open_cube(path, wcs=moved, header=first or moved or self._has_hooks)
+        # the metadata of the stack are those of its first exposure; a hook may want all
+        return open_psf(path, metadata=first or self._has_hooks)
 
     def _flagged(self, path: Path, opened: Callable[[Path], CubeModel]) -> Later[CubeModel]:
         """Return an exposure with its outliers flagged, and see that it is saved."""
+        place = self.recipes.place(path, "crfints")
+        if path in self._flagged_elsewhere:
+            return Later(lambda: self.outlier_detection.resumed(opened(path), place))
         self._n_outliers[path] = 0
         if self.outlier_detection.skip:
             return Later(lambda: opened(path))
-        place = self.recipes.place(path, "crfints")
         kept = self.kept(place, self.recipes.crfints(path))
         # the median that is saved besides has to be made, too
         if kept is not None and not self.outlier_detection.save_intermediate_results:
@@ -368,12 +403,6 @@ def _status(skipped: bool, n_failed: int) -> str:
     if skipped:
         return "NOT ALIGNED (skipped)"
     return f"{n_failed} FITS FAILED" if n_failed else "ALIGNED"
-
-
-def count_outliers(exposure: CubeModel) -> int:
-    """Count the pixels flagged as outliers in all integrations."""
-    dq = exposure.dq
-    return sum(int(np.count_nonzero(dq[i] & np.uint32(models.OUTLIER))) for i in visit(dq))
 
 
 def mean_image(exposure: CubeModel) -> np.ndarray:
