@@ -170,7 +170,11 @@ def measure(command: Sequence[str], log: Path) -> Usage:
 
 
 def webbalign_command(association: Path, output: Path, **options: Any) -> list[str]:
-    """Return the shell command for a coron3 run (options with dots as dashes and underscores)."""
+    """Return the shell command for a coron3 run (options with dots as dashes and underscores).
+
+    One process, if not otherwise said.
+    """
+    options = {"workers": 1} | options
     command = [sys.executable, "-m", "webbalign", "coron3", str(association)]
     command += ["--output-dir", str(output), "--quiet"]
     for name, value in options.items():
