@@ -134,6 +134,10 @@ def get_wcs_adjust(
         )
     jobs = mixed(jobs) if options.mix_bands else jobs
     measures = [method_named(job.method) for job in jobs]  # refused before any work
+    for job in jobs:
+        if job.method != "tweakreg" and not job.by_visit:
+            text = "%s: %s gives one correction per visit, not one per exposure"
+            log.info(text, job.band, job.method)
     bands = [
         measured_once(job, measure, map, progress or NullProgress(), overwrite=overwrite)
         for job, measure in zip(jobs, measures, strict=True)
