@@ -21,8 +21,12 @@ __all__ = ["COMMANDS", "CORON3_STEPS", "STEPS", "Command", "StepEntry", "termina
 COMMANDS = {
     command.name: command
     for group in (
-        CORON_COMMANDS, STAR_COMMANDS, ADJUST_COMMANDS, STATUS_COMMANDS, REPORT_COMMANDS,
+        CORON_COMMANDS,
+        STAR_COMMANDS,
+        ADJUST_COMMANDS,
+        STATUS_COMMANDS,
+        REPORT_COMMANDS,
         FILE_COMMANDS,
-    )  # fmt: skip
+    )
     for command in group
 }
