@@ -191,3 +191,24 @@ def test_nebulosity_moves_stars_little_and_is_known_of():
     assert len(deviation) > 30
     assert np.sqrt(np.mean(deviation**2)) < 0.05
     assert 0.6 < np.sqrt(np.mean((deviation / sigma) ** 2)) < 1.5
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_knots_of_a_nebula_make_no_psf(seed):
+    """Hundreds of knots, wider than the stars and fainter, leave a dozen stars what they are."""
+    random = np.random.default_rng(seed)
+    field = star_field(12, (300, 300), 2.8, flux=(5e3, 2e4), separation=40)
+    y, x = np.mgrid[:300, :300]
+    clouds = gaussian_filter(random.normal(size=x.shape), 15) * 600
+    for at_x, at_y in random.uniform(5, 295, (400, 2)):
+        width = np.hypot(x - at_x, y - at_y) / 1.8
+        clouds += random.uniform(15, 40) * np.exp(-0.5 * width**2)
+    cloudy = replace(field, data=(field.data + clouds).astype(np.float32))
+    found = []
+    for threshold in (100.0, 5.0):
+        options = SourceFinding(snr_threshold=threshold, brightest=None, bkg_boxsize=60, **LOOSE)
+        sources = find_sources(cloudy.data, cloudy.err, fwhm=seen(2.8), options=options)
+        found.append(errors(sources, cloudy)[0])
+    assert len(found[0]) == len(found[1]) == 10
+    few, many = (np.sqrt(np.mean(deviation**2)) for deviation in found)
+    assert many < 1.2 * few

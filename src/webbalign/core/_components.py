@@ -264,7 +264,13 @@ def _frame(
             start[:2, :2] = [[cos, -sin], [sin, cos]]
         start[:2, 2] = (moved - start[:2, :2] @ group.centre) * ARCSEC
     return GroupFrame(
-        group.name, group.plane, None if held else geometry, group.centre, group.radius, start
+        group.name,
+        group.plane,
+        None if held else geometry,
+        group.centre,
+        group.radius,
+        start,
+        group.family,
     )
 
 

@@ -30,6 +30,8 @@ class GroupFrame:
         Of the field about it, arcsec.
     start : ndarray, shape (3, 3)
         First guess of the correction, on (x, y, 1) in radians.
+    family : str
+        Groups of one family should have the same roll (and scale), shifts apart; empty: of none.
     """
 
     name: str
@@ -38,6 +40,7 @@ class GroupFrame:
     centre: NDArray[np.float64]
     radius: float
     start: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+    family: str = ""
 
 
 @dataclass(frozen=True, eq=False)

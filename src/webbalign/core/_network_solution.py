@@ -74,6 +74,8 @@ class NetworkSolution:
     floor, fixed_floor : float
         One-axis error that was added to the stated ones, arcsec: of stars in images, of those in
         the catalog.
+    stretch : float
+        Factor by which the stated errors of stars in images were too small; at least 1.
     chi2_reduced : float
         With the stated errors, without the floor (NaN: no freedom, or errors unknown).
     chi2_of_group : ndarray, shape (groups,)
@@ -96,6 +98,7 @@ class NetworkSolution:
     lost: NDArray[np.bool_]
     floor: float
     fixed_floor: float
+    stretch: float
     chi2_reduced: float
     chi2_of_group: NDArray[np.float64]
     n_iter: int
@@ -214,8 +217,9 @@ def gathered(solver: Solver, observations: Observations, back: NDArray[np.intp])
         fixed_used=solver.active[n:],
         link_used=solver.link_weight > 0,
         lost=solver.lost,
-        floor=float(np.sqrt(solver.floor)),
-        fixed_floor=float(np.sqrt(solver.fixed_floor)),
+        floor=float(np.sqrt(solver.floors.images)),
+        fixed_floor=float(np.sqrt(solver.floors.catalog)),
+        stretch=float(np.sqrt(solver.floors.stretch)),
         chi2_reduced=quality.chi2(),
         chi2_of_group=quality.chi2_of_groups(),
         n_iter=solver.n_iter,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core._network_equations import Equations, normal_equations, right_hand_side
-from webbalign.core._network_floors import found_floors
+from webbalign.core._network_floors import Floors, found_floors
 from webbalign.core._network_parts import FixedStars, State
 from webbalign.core._network_problem import Problem
 from webbalign.core._robust_tracks import SMALLEST, Repeats, huber_weights
@@ -49,8 +49,8 @@ class Solver:
         How much each link counts, 0 to 1.
     lost : ndarray of bool, shape (groups,)
         Groups with too few stars left: they do not move and do not count.
-    floor, fixed_floor : float
-        Variance added to that of images' stars and catalog stars, arcsec squared.
+    floors : Floors
+        Variances added to those of images' stars and catalog stars.
     spent : float
         Degrees of freedom of images' stars that the corrections of the groups have taken: all of
         these unknowns, without links; less where links tell a part of them.
@@ -81,8 +81,10 @@ class Solver:
         bundles = [x.bundle if x.bundle >= 0 else -1 - k for k, x in enumerate(self.links)]
         self._bundle = np.unique(np.array(bundles, dtype=np.intp), return_inverse=True)[1]
         # where nothing is stated, and too few measurements to tell
-        self.floor = 0.0 if self.stated[self.is_image].all() else _UNKNOWN
-        self.fixed_floor = 0.0 if self.stated[~self.is_image].all() else _UNKNOWN
+        self.floors = Floors(
+            0.0 if self.stated[self.is_image].all() else _UNKNOWN,
+            0.0 if self.stated[~self.is_image].all() else _UNKNOWN,
+        )
         self.spent = float(problem.n_groups_columns)
         if self.links:
             seen_in = np.unique(seen.group[self.active[: self.n_image]])
@@ -124,9 +126,10 @@ class Solver:
 
     def variance(self) -> NDArray[np.float64]:
         """Return variances (n + m,), the floor included, divided by the users' weights."""
-        floor = np.where(self.is_image, self.floor, self.fixed_floor)
+        floor = np.where(self.is_image, self.floors.images, self.floors.catalog)
+        stated = self.stated * np.where(self.is_image, self.floors.stretch, 1.0)
         safe = np.where(self.weight > 0, self.weight, 1.0)
-        return np.maximum(self.stated + floor, SMALLEST**2) / safe
+        return np.maximum(stated + floor, SMALLEST**2) / safe
 
     def normal(
         self, weight: NDArray[np.float64], *, fresh: bool = True
@@ -279,8 +282,7 @@ class Solver:
         self, positions: NDArray[np.float64], weight: NDArray[np.float64], *, median: bool
     ) -> NDArray[np.float64]:
         """Set the floors; return the distances (n + m,) from the stars' means in their errors."""
-        floors = found_floors(self, positions, weight, median=median)
-        self.floor, self.fixed_floor = floors
+        self.floors = found_floors(self, positions, weight, median=median)
         variance = self.variance()
         mean, total = self.repeats.means(positions, weight)
         apart = positions - mean[self.repeats.track]

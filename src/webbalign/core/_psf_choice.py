@@ -27,6 +27,8 @@ TRIED = 60  # sources, at most
 CLEARLY = 1.3  # ratio of misfits
 NO_BUILDER = 0.2  # misfit of a source that is not to make a PSF of
 BRIGHT = 50.0  # signal to noise of stars that tell the errors of the model
+FEWEST = 3  # sources that a PSF is made of in nebulae, bright or not
+ENOUGH = 500.0  # signal to noise of all of them together
 LARGEST_EXCESS = 0.1
 
 
@@ -37,7 +39,13 @@ def suited(cutouts: Cutouts, psf: Psf, scales: np.ndarray) -> Psf:
     stands unless something else is clearly better.
     """
     # by flux, not by peak: stars in the middle of a pixel have a high peak and look narrow
-    cutouts = cutouts[np.argsort(-core_sum(cutouts, cutouts.pixels, psf.fwhm))[:TRIED]]
+    flux = core_sum(cutouts, cutouts.pixels, psf.fwhm)
+    brightest = np.argsort(-flux)[:TRIED]
+    if cutouts.slope:
+        noise = np.sqrt(core_sum(cutouts, cutouts.variance, psf.fwhm))
+        snr = np.divide(flux, noise, out=np.zeros(len(flux)), where=noise > 0)
+        brightest = brightest[: _beside_knots(snr[brightest])]
+    cutouts = cutouts[brightest]
     light = core_sum(cutouts, np.square(cutouts.pixels) - cutouts.variance, psf.fwhm)
     if not (light > 0).any():
         return psf
@@ -93,10 +101,22 @@ def builders_of(cutouts: Cutouts, fits: StarFits, psf: Psf) -> np.ndarray:
     if not len(usable):
         return usable
     brightest = usable[np.argsort(-fits.flux[usable])[: 2 * BUILDERS]]
+    if cutouts.slope:
+        brightest = brightest[: _beside_knots(snr[brightest])]
     # a field may hold more galaxies than stars, but those are not alike
     limit = max(2.5 * float(np.quantile(misfit[brightest], 0.25)), 0.08)
     limit = min(limit, NO_BUILDER)
     return brightest[misfit[brightest] < limit][:BUILDERS]
+
+
+def _beside_knots(snr: np.ndarray) -> int:
+    """How many of the brightest sources make a PSF amid nebulosity.
+
+    Its knots are many, alike, and wider than stars: no more is taken than the PSF needs.
+    """
+    bright = int((snr > BRIGHT).sum())
+    needed = int(np.searchsorted(np.cumsum(np.square(snr)), ENOUGH**2)) + 1
+    return max(min(bright, needed), FEWEST)
 
 
 def model_excess(cutouts: Cutouts, fits: StarFits, builders: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,6 +33,8 @@ class Group:
         Their middle.
     radius : float
         Distance of the farthest corner from the middle, arcsec.
+    family : str
+        Groups of one family were taken with one roll; empty: of none.
     """
 
     name: str
@@ -41,9 +43,12 @@ class Group:
     corners: NDArray[np.float64]
     centre: NDArray[np.float64]
     radius: float
+    family: str = ""
 
     @classmethod
-    def of(cls, name: str, lists: Sequence[StarList], members: Sequence[int]) -> Group:
+    def of(
+        cls, name: str, lists: Sequence[StarList], members: Sequence[int], family: str = ""
+    ) -> Group:
         """Make the group of the lists with these indices."""
         outlines = [_outline(lists[k]) for k in members]
         vectors = np.concatenate(
@@ -53,7 +58,7 @@ class Group:
         corners = plane.from_vectors(vectors)
         centre = corners.mean(axis=0)
         radius = float(np.hypot(*(corners - centre).T).max())
-        return cls(name, tuple(members), plane, corners, centre, max(radius, 1.0))
+        return cls(name, tuple(members), plane, corners, centre, max(radius, 1.0), family)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +97,8 @@ class StarField:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of(cls, given: Sequence[StarList]) -> StarField:
-        """Gather the lists.
+    def of(cls, given: Sequence[StarList], families: Mapping[str, str] | None = None) -> StarField:
+        """Gather the lists; `families` tells those of groups, by their names.
 
         Raises
         ------
@@ -107,7 +112,8 @@ class StarField:
                 raise InputError(one.name, "two star lists of this name", "one for each image")
         names = sorted({stars.group for stars in lists})
         members = {name: [k for k, s in enumerate(lists) if s.group == name] for name in names}
-        groups = tuple(Group.of(name, lists, members[name]) for name in names)
+        family = families or {}
+        groups = tuple(Group.of(n, lists, members[n], family.get(n, "")) for n in names)
         of_list = [names.index(stars.group) for stars in lists]
         plane = TangentPlane.around(
             np.concatenate([group.plane.to_vectors(group.corners) for group in groups])

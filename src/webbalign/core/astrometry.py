@@ -7,7 +7,7 @@ was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from webbalign.core._catalog_tie import tie_to_catalog
 from webbalign.core._components import Component
@@ -58,6 +58,7 @@ def align_starlists(
     abs_matching: AbsMatching | None = None,
     abs_fitting: AbsFitting | None = None,
     images: ImagePairs | None = None,
+    families: Mapping[str, str] | None = None,
 ) -> AstrometricSolution:
     """Find the correction of each image.
 
@@ -73,6 +74,10 @@ def align_starlists(
         Relative places of groups by the correlation of their images. They enter the same least
         squares as the stars, and connect groups that have no stars in common. With the global
         solver, and geometries that are rigid.
+    families : mapping, optional
+        Group to family: groups of one family were taken with one roll, such as the exposures of a
+        visit. What is fitted beside shifts is drawn together as far as they agree. With the global
+        solver.
 
     Returns
     -------
@@ -93,7 +98,7 @@ def align_starlists(
     abs_matching, abs_fitting = abs_matching or AbsMatching(), abs_fitting or AbsFitting()
     solving = solving or Solving()
     stars = without_artefacts(lists, matching, reference, abs_matching.matching())
-    field = StarField.of(stars)
+    field = StarField.of(stars, families)
     if images is not None and (solving.solver != "global" or fitting.fitgeometry not in _RIGID):
         raise OptionError("pairs of images need solver=global, and fitgeometry=shift or rshift")
     components, notes = _relative(

@@ -13,6 +13,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from webbalign.core._network_families import drawn_together
+from webbalign.core._network_floors import Floors
 from webbalign.core._network_maps import PlaneCorrection
 from webbalign.core._network_parts import FixedStars, GroupFrame, Link, Observations
 from webbalign.core._network_problem import Problem
@@ -53,7 +55,9 @@ def solve_network(
     """Correct all groups so that every star is in one place.
 
     Without a catalog one frame at least of each connected part must have the geometry None; with
-    one, `move` says how everything may move together, the frame without geometry included.
+    one, `move` says how everything may move together, the frame without geometry included. At the
+    end the rolls of frames of one family are drawn together (see `drawn_together`), unless the
+    solution is rough or there are links.
 
     Parameters
     ----------
@@ -100,7 +104,12 @@ def solve_network(
     )
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
-    return gathered(solver, observations, back)
+    solution = gathered(solver, observations, back)
+    if rough or links or not any(frame.family for frame in frames):
+        return solution
+    drawn = drawn_together(problem, solver.state, solution.covariance)
+    solver.state = drawn.state
+    return replace(gathered(solver, observations, back), covariance=drawn.covariance)
 
 
 def evaluate_network(
@@ -141,7 +150,7 @@ def evaluate_network(
     solver.active[: len(order)] = used[order]
     if moved is not None:
         solver.active[len(order) :] = moved.fixed_used
-        solver.floor, solver.fixed_floor = moved.floor**2, moved.fixed_floor**2
+        solver.floors = Floors(moved.floor**2, moved.fixed_floor**2, moved.stretch**2)
     return replace(gathered(solver, observations, back), covariance=covariance)
 
 

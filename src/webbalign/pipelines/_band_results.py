@@ -22,7 +22,7 @@ __all__ = ["file_digest", "fingerprint", "measured_once"]
 log = logging.getLogger(__name__)
 
 # Raised when a result of an older version cannot stand for one of this version
-_VERSION = 2
+_VERSION = 3
 
 
 def file_digest(path: Path) -> str:

@@ -124,7 +124,9 @@ def measure_stars(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
     """
     keys = job.keys
     found = found_stars(job, keys, map, progress)
-    solution = solve_starlists(found, job.options)
+    # guiding moves the exposures of a visit, but leaves them the roll of the visit
+    visits = {str(key): str(visit) for key, visit in zip(keys, job.visits, strict=True)}
+    solution = solve_starlists(found, job.options, families={} if job.by_visit else visits)
     write_solution(solution, job.folder / f"{job.band}_tweakreg_solution.ecsv")
     entries = _entries(job, keys, solution)
     return MeasuredBand(job.band, entries, tied_catalog(job, solution))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from webbalign.products.catalog_options import AbsoluteCatalog
 from webbalign.products.gaia import CatalogUnavailable
 from webbalign.products.proper_motion import reference_stars
 from webbalign.products.reference_catalogs import load_reference
+from webbalign.products.remote import shown
 from webbalign.products.solutions import Solution, solved
 from webbalign.steps._find_in_image import FoundStars
 
@@ -39,6 +40,7 @@ def solve_starlists(
     options: Any,
     save_reference: Callable[[Any, str], None] = lambda stars, name: None,
     images: ImagePairs | None = None,
+    families: Mapping[str, str] | None = None,
 ) -> Solution:
     """Match and solve.
 
@@ -52,6 +54,8 @@ def solve_starlists(
     images : ImagePairs, optional
         Pairs of the groups' images, which enter the same solution. What became of each stands in
         the solution's ``meta["image_pairs"]``, in their order.
+    families : mapping, optional
+        Group to family: groups of one family were taken with one roll (see `align_starlists`).
 
     Returns
     -------
@@ -88,6 +92,7 @@ def solve_starlists(
         abs_matching=abs_matching,
         abs_fitting=AbsFitting.from_mapping(given),
         images=images,
+        families=families,
     )
     fits = [
         _with_problem(fit, item, unavailable)
@@ -145,7 +150,7 @@ def _meta(
         ],
     }  # fmt: skip
     if wanted.name:
-        meta["abs_refcat"] = wanted.name
+        meta["abs_refcat"] = shown(wanted.name)
         meta["n_catalog"] = 0 if reference is None else len(reference)
         meta["absolute"] = [
             {
