@@ -111,10 +111,11 @@ def whole_runs(report: Report, chosen: object) -> None:
     heads = ["case", "wall, s", "CPU, s", "peak, MB", "jwst: wall, s", "CPU, s", "peak, MB", "when"]
     report.table(heads, [row + [""] * (len(heads) - len(row)) for row in rows])
     report.note(
-        "2 science exposures and 9 references of (nints_sci, nints_ref) integrations; NIRCam 320 x 320, MIRI 288 x 224. Whole processes, imports and all products included, no "
-        "figure; medians of the runs, in turns. On 2 cores webbalign has 2 workers and jwst 2 "
-        "threads in its libraries. CPU times are less disturbed by what else the machine does than "
-        "wall times, to which the criterion applies."
+        "2 science exposures and 9 references of (nints_sci, nints_ref) integrations; NIRCam 320 x "
+        "320, MIRI 288 x 224. Whole processes, imports and all products included, no figure; "
+        "medians of the runs, in turns. On 2 cores webbalign has 2 workers and jwst 2 threads in "
+        "its libraries. CPU times are less disturbed by what else the machine does than wall "
+        "times, to which the criterion applies."
     )
 
 
