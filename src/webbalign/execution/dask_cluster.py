@@ -18,6 +18,8 @@ __all__ = ["DaskExecutor", "TlsFiles"]
 LOOPBACK = "127.0.0.1"
 # Seconds within which a scheduler has to answer.
 PATIENCE = 10.0
+# ... and its first worker come, which may wait in the queue of a batch system.
+WORKER_PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,18 @@ class DaskExecutor(PoolExecutor):
         import dask
         from distributed import Client
 
+        self._resources.enter_context(_silent())
         address = self.address or dask.config.get("scheduler-address", None)
         if address is None:
             address = self._resources.enter_context(_local_cluster(self.workers))
+        security = _security(self.tls)
         with _as_our_error(address):
-            client = Client(
-                address, set_as_default=False, timeout=PATIENCE, security=_security(self.tls)
-            )
+            _knock(address, security)
+            client = Client(address, set_as_default=False, timeout=PATIENCE, security=security)
         self._resources.enter_context(client)
         if not client.nthreads():
             with _as_our_error(address, "no worker has come to the scheduler"):
-                client.wait_for_workers(1, timeout=6 * PATIENCE)
+                client.wait_for_workers(1, timeout=WORKER_PATIENCE)
         return client
 
     def _submit(self, call: Call[Any, Any], item: Any) -> Any:
@@ -146,6 +149,12 @@ class DaskExecutor(PoolExecutor):
             return Outcome(error=ExecutorError(text))
         except (CancelledError, OSError) as error:
             raise self._scheduler_gone() from error
+        except Exception as error:  # those of the work itself come as outcomes
+            raise ExecutorError(
+                f"the dask cluster at {self.address} cannot do the work: the same versions of "
+                "webbalign and Python have to be installed where its scheduler and workers run "
+                f"({' '.join(str(error).split())})"
+            ) from error
 
     def _scheduler_gone(self) -> ExecutorError:
         return ExecutorError(
@@ -162,10 +171,49 @@ def _local_cluster(workers: int) -> Any:
         n_workers=workers,
         threads_per_worker=1,
         host=LOOPBACK,
-        # no pages: nobody was asked who may see them
-        dashboard_address=None,
+        dashboard_address=f"{LOOPBACK}:0",
         silence_logs="CRITICAL",
     )
+
+
+def _knock(address: Any, security: Any) -> None:
+    """See that a scheduler answers: a client that cannot connect takes long to give up.
+
+    Raises
+    ------
+    OSError, TypeError, ValueError
+        If none does, or not with this encryption.
+    """
+    if not isinstance(address, str):
+        return  # a cluster of our own
+    import asyncio
+
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    arguments = (security or Security()).get_connection_args("client")
+
+    async def knock() -> None:
+        comm = await connect(address, timeout=PATIENCE, **arguments)
+        await comm.close()
+
+    asyncio.run(knock())
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep dask from logging with tracebacks what is told as one error of ours."""
+    import logging
+
+    known = [name for name in logging.Logger.manager.loggerDict if name.startswith("distributed")]
+    before = {name: logging.getLogger(name).level for name in known}
+    for name in known:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _security(tls: TlsFiles) -> Any:
