@@ -111,6 +111,24 @@ def test_the_other_way_round_is_the_opposite():
     np.testing.assert_allclose([back.dx, back.dy], [-there.dx, -there.dy], atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("shift", "rotation"), [((1.3, -2.2), 1e-3), ((-3.7, 2.5), -2e-3), ((0.5, 4.0), 0.0)]
+)
+def test_it_does_not_matter_which_image_is_first(shift, rotation):
+    one = noisy(scene(), 1)
+    two = 3.0 * noisy(scene(shift=shift, rotation=rotation), 2)
+    one[20:40, 30:60] = np.nan
+    two[:, 140:] = np.nan
+    there = correlate(one, two, max_shift=6, options=BOTH)
+    back = correlate(two, one, max_shift=6, options=BOTH)
+    assert there.ok
+    moved = [there.dx, there.dy, there.rotation]
+    np.testing.assert_allclose([back.dx, back.dy, back.rotation], np.negative(moved), atol=1e-9)
+    np.testing.assert_allclose(back.centre, there.centre + moved[:2], atol=1e-9)
+    np.testing.assert_allclose(back.cov, there.cov, rtol=1e-6)
+    assert (back.status, back.n_pixels) == (there.status, there.n_pixels)
+
+
 def test_statuses():
     one = noisy(scene(), 1)
     empty = np.full_like(one, np.nan)
@@ -135,6 +153,14 @@ def test_optical_flow_finds_the_same():
     assert found.ok
     assert found.dx == pytest.approx(0.6, abs=0.05)
     assert found.dy == pytest.approx(-0.4, abs=0.05)
+
+
+def test_optical_flow_is_the_same_both_ways():
+    one, two = noisy(scene(), 1, 0.02), noisy(scene(shift=(0.6, -0.4)), 2, 0.02)
+    options = Correlating(corr_rotation=False, corr_flow=True, corr_block=24)
+    there = correlate(one, two, max_shift=4, options=options)
+    back = correlate(two, one, max_shift=4, options=options)
+    np.testing.assert_allclose([back.dx, back.dy], [-there.dx, -there.dy], atol=1e-9)
 
 
 def test_shapes_have_to_agree():

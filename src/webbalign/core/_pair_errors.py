@@ -1,9 +1,9 @@
 """Errors that all pairs of an image have in common: of its noise, and of its place as a whole.
 
 The noise of an image displaces it against all others alike, and so does a misplaced dither. Neither
-shows where pairs close, and neither averages down with the number of pairs. What a jackknife over
-blocks of the images gives is therefore taken as the images' own; what the closures show, as that of
-the pairs. Where the first has a part of the second, the sum is too large by that, up to 1.4 times.
+shows where pairs close, and neither averages down with the number of pairs. Of what a jackknife
+over blocks of the images gives, the closures show the part that is of the pairs, each for itself;
+the rest is the images' own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def own_errors(
     pairs: Sequence[ImagePair],
     plane: TangentPlane,
     *,
-    closed: bool,
+    independent: float,
 ) -> dict[str, Array]:
     """Return what each group's error has beyond what the closures of its pairs show.
 
@@ -57,9 +57,9 @@ def own_errors(
         That are used.
     plane : TangentPlane
         Of the pairs.
-    closed : bool
-        Whether there are closures; without them the errors of the pairs stand for everything but
-        the places of the images.
+    independent : float
+        Part of the variance of the pairs that is not their images', from `independent_part`; 1
+        without closures.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def own_errors(
             cov[2, 2] = pair.rotation_error**2 if np.isfinite(pair.rotation_error) else 0.0
             whole = shares[pair.first] + shares[pair.second]
             part = shares[frame.name] / whole if whole > 0 else 0.5
-            noise = pair.image_part * part * cov if closed else 0.0 * cov
+            noise = pair.image_part * part * (1.0 - independent) * cov
             place = pair.place_covs[int(frame.name == pair.second)]
             total += _moved(noise + place, middle - pair.point)
             own += 1

@@ -1,10 +1,11 @@
 """Which pairs of images agree with one another, and what their misclosures say about their errors.
 
-Unknown are a shift and a rotation of each image in the common plane, to first order. The least sum
-of distances, not of squares, finds the largest part of the pairs that is consistent. A pair
-outside it is rejected if nothing else explains the contradiction: its two images are connected
-otherwise, and stay so whichever other pair is left out. Else it cannot be said which is wrong; all
-of them then count little.
+Unknown are a shift and a rotation of each image in the common plane, to first order about the
+solution: about zero, images an arcsecond apart and rolled by 0.01 degrees would miss closure by
+0.2 mas, which no pair's error knows of. The least sum of distances, not of squares, finds the
+largest part of the pairs that is consistent. A pair outside it is rejected if nothing else explains
+the contradiction: its two images are connected otherwise, and stay so whichever other pair is left
+out. Else it cannot be said which is wrong; all of them then count little.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class PairNetwork:
         self.n_images, self.radius = len(names), radius
         points = np.array([p.point for p in pairs]).reshape(-1, 2)
         self._middle = points.mean(axis=0) if len(points) else np.zeros(2)
+        self._points = points - self._middle
         self.turns = np.array([np.isfinite(p.rotation_error) for p in pairs], dtype=bool)
         self.values = np.zeros((len(pairs), 3))
         self.covs = np.zeros((len(pairs), 3, 3))
@@ -84,11 +86,13 @@ class PairNetwork:
             self.covs[k, :2, :2] = pair.shift_cov
             # a rotation that is not measured says nothing
             self.covs[k, 2, 2] = (radius * pair.rotation_error) ** 2 if self.turns[k] else 1e6
+        self._measured = self.values.copy()
 
     def agreement(self, sigma: float) -> Agreement:
         """Find the pairs that agree within `sigma` errors."""
         number = len(self.values)
         extra, floor = np.zeros(number), 0.0
+        self._linearise(self._least_sum())
         distance = self._distances(self._least_sum(), extra)
         # as many pairs as there are images, less one, are met exactly: the others tell the scale
         others = np.sort(distance)[self.n_images - 1 :]
@@ -146,6 +150,17 @@ class PairNetwork:
             # towards the least sum little by little, lest an early guess holds itself
             soft = 1.0 / np.maximum(distance, max(1e-3, 10.0 * 0.8**step))
         return found
+
+    def _linearise(self, found: Array) -> None:
+        """Make the equations exact about a solution."""
+        places = found.reshape(-1, 3)
+        for k, (i, j) in enumerate(self.ends.tolist()):
+            # from the first image to the common plane, and from there to the second
+            there = _back(places[i], self.radius, self._points[k])
+            predicted = _forth(places[j], self.radius, there) - self._points[k]
+            turned = places[j, 2] - places[i, 2]
+            left = self._measured[k] - [*predicted, turned]
+            self.values[k] = left + self._rows[k] @ found
 
     def _left(self, found: Array) -> Array:
         left: Array = self.values - self._rows @ found
@@ -230,3 +245,18 @@ class PairNetwork:
         """Whether the two images of a pair are in different parts."""
         label = self._parts(used)
         return bool(label[self.ends[pair, 0]] != label[self.ends[pair, 1]])
+
+
+def _turn(place: Array, radius: float) -> Array:
+    angle = place[2] / radius
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def _forth(place: Array, radius: float, xy: Array) -> Array:
+    """Where an image at a place (dx, dy, rotation times radius) shows a point of the plane."""
+    return np.asarray(_turn(place, radius) @ xy + place[:2])
+
+
+def _back(place: Array, radius: float, xy: Array) -> Array:
+    return np.asarray(_turn(place, radius).T @ (xy - place[:2]))

@@ -82,7 +82,7 @@ def solve_pairs(
         closure[rows] = [_closure(solution, members, pair, plane) for pair in inside]
         independent = independent_part(agreed.chi2, agreed.freedom)
         right = [pair for pair, use in zip(inside, agreed.used, strict=True) if use]
-        own = own_errors(members, right, plane, closed=agreed.freedom > 0)
+        own = own_errors(members, right, plane, independent=independent)
         (holder,) = (frame for frame in members if frame.name == held)
         for g, frame in enumerate(members):
             count = sum(frame.name in (p.first, p.second) for p in right)

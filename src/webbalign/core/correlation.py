@@ -160,13 +160,13 @@ def correlate(
     # the fit: what is masked in one is masked in both, lest their local means differ
     whole = (round(found.dy), round(found.dx))
     both = mask_1 & _displaced(mask_2, (-whole[0], -whole[1]))
-    centre = _middle(both)
+    centre = _middle(both) + 0.5 * np.array([whole[1], whole[0]])
     prepared = [
         _prepared(one, both, options.corr_highpass),
         _prepared(two, _displaced(both, whole), options.corr_highpass),
     ]
     fit = _fitted(prepared, found, centre, options)
-    return _result(fit, found, centre, max_shift)
+    return _result(fit, found, max_shift)
 
 
 def _image(image: ArrayLike, weight: ArrayLike | None) -> tuple[Array, Mask]:
@@ -240,22 +240,29 @@ def _fitted(
     rotate = options.corr_rotation
     fit = fit_images(one, two, good_1, good_2, start, centre=centre, rotate=rotate, block=block)
     if options.corr_flow and bool(np.isfinite(fit.shift).all()):
-        start = np.array([*fit.shift, fit.rotation])
-        flow = flow_shift(one, two * _sign(fit), good_1, good_2, start, centre=centre, block=block)
-        if flow is not None:
+        start, scale = np.array([*fit.shift, fit.rotation]), _scale(fit)
+        one, two = one * scale, two / scale
+        there = flow_shift(one, two, good_1, good_2, start, centre=fit.centre, block=block)
+        # and back, so that it does not matter which image is called first
+        back = flow_shift(
+            two, one, good_2, good_1, -start, centre=fit.centre + fit.shift, block=block
+        )
+        if there is not None and back is not None:
             # the rotation stays that of the fit
             cov = fit.cov.copy()
             cov[:2, 2] = cov[2, :2] = 0.0
-            cov[:2, :2] = flow[1]
-            fit = replace(fit, shift=flow[0], cov=cov)
+            # both ways have the same noise
+            cov[:2, :2] = 0.5 * (there[1] + back[1])
+            fit = replace(fit, shift=0.5 * (there[0] - back[0]), cov=cov)
     return fit
 
 
-def _sign(fit: ImageFit) -> float:
-    return 1.0 / fit.flux_ratio if fit.flux_ratio > 0 else 1.0
+def _scale(fit: ImageFit) -> float:
+    """Return what brings both images to one brightness, each by half of the ratio."""
+    return math.sqrt(fit.flux_ratio) if fit.flux_ratio > 0 else 1.0
 
 
-def _result(fit: ImageFit, found: CoarsePeak, centre: Array, max_shift: float) -> ImageShift:
+def _result(fit: ImageFit, found: CoarsePeak, max_shift: float) -> ImageShift:
     away = np.abs(fit.shift - [found.dx, found.dy]).max()
     status = CorrelationStatus.OK
     if not (np.isfinite(fit.cov).all() and fit.flux_ratio > 5.0 * fit.flux_ratio_error):
@@ -270,7 +277,7 @@ def _result(fit: ImageFit, found: CoarsePeak, centre: Array, max_shift: float) -
         dy=float(fit.shift[1]),
         rotation=fit.rotation,
         cov=fit.cov,
-        centre=centre,
+        centre=fit.centre,
         flux_ratio=fit.flux_ratio,
         flux_ratio_error=fit.flux_ratio_error,
         correlation=found.value,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, correlate1d, gaussian_filter, shift
 
 from webbalign.core._correlation_filters import Highpass, smoothed
-from webbalign.core._correlation_fit import step_response
+from webbalign.core._fit_system import few_blocks, step_response
 from webbalign.core.correlation import CorrelationStatus
 
 __all__ = ["LayerShifts", "layer_shifts", "move_layer"]
@@ -95,8 +95,8 @@ def layer_shifts(layers: Layers) -> LayerShifts:
     for _ in range(_MAX_ITER):
         equations = problem.linearised(total)
         step = equations.solution()
-        if before is not None and response == 1.0:
-            response = step_response(before, step)
+        if before is not None:
+            response = step_response(before, step, response)
         before = step
         step = step / response
         total = total + step
@@ -210,7 +210,8 @@ class _Equations:
         all_matrix, all_right = matrix.sum(axis=0), right.sum(axis=0)
         change = self._solve(all_matrix - matrix, all_right - right)
         change -= change.mean(axis=0)
-        return np.asarray((number - 1) / number * change.T @ change)
+        grown = few_blocks(np.trace(matrix, axis1=1, axis2=2))
+        return np.asarray(grown * (number - 1) / number * change.T @ change)
 
     def effect(self) -> tuple[Array, Array]:
         """Return the middle (2,), and dx, dy, rotation of the mean by displacements (3, 2 n)."""
