@@ -8,6 +8,7 @@ from typing import Any
 from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus
+from webbalign.cli.image_memory import count_images
 from webbalign.cli.parser import Parsed
 from webbalign.cli.run_steps import step_options
 from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
@@ -106,7 +107,7 @@ def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> 
 
 
 def _pool(parsed: Parsed, files: list[str]) -> Any:
-    return image_pool(parsed, len(files), files[0], _WORKERS_NEED)
+    return image_pool(parsed, count_images(files), _WORKERS_NEED)
 
 
 def _status(parsed: Parsed, images: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from webbalign.cli import common
 from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.image_memory import STARS, ImageMemory
 from webbalign.cli.parser import Parsed
 from webbalign.core.errors import OptionError
 from webbalign.core.sizes import parse_bytes
@@ -100,7 +101,10 @@ def pool_for(
 
 
 def image_pool(
-    parsed: Parsed, count: int, first: str = "", preload: tuple[str, ...] = ()
+    parsed: Parsed,
+    count: int,
+    preload: tuple[str, ...] = (),
+    taken: ImageMemory = STARS,
 ) -> Executor:
     """Return the executor for the work on so many images; a few are done serially.
 
@@ -108,14 +112,23 @@ def image_pool(
     ----------
     parsed : Parsed
     count : int
-        Number of files.
-    first : str
-        The first of them: an association may hold many images.
+        Number of images.
     preload : tuple of str
         Modules that all workers need.
+    taken : ImageMemory
+        What the work takes, by which ``--memory`` limits the number of workers.
     """
-    few = count < _FEW and not first.lower().endswith(".json")
-    return pool_for(parsed, 0.0 if few else None, preload)
+    seconds = 0.0 if count < _FEW else None
+    chosen = chosen_executor(parsed)
+    if parsed.get("memory") is None or chosen not in (AUTO, "processes"):
+        return pool_for(parsed, seconds, preload)
+    memory = parse_bytes(parsed.get("memory"))
+    try:
+        least = 0 if chosen == "processes" else 1
+        workers = taken.workers(memory, count, parsed.get("workers"), least)
+    except OptionError as error:
+        raise UsageError(str(error).replace("option 'memory'", "--memory", 1)) from None
+    return executor(chosen, workers, preload, memory=memory, seconds=seconds)
 
 
 def not_aligned(parsed: Parsed) -> int:

@@ -1,0 +1,82 @@
+"""How many processes work on images at a time within the memory that the user allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from webbalign.core.errors import OptionError
+from webbalign.execution import available_cores
+
+__all__ = ["CORRELATION", "STARS", "ImageMemory", "count_images"]
+
+
+@dataclass(frozen=True)
+class ImageMemory:
+    """What work on images takes, in bytes resident; measured with images of 2048 x 2048 pixels.
+
+    Attributes
+    ----------
+    alone : float
+        One process that does everything.
+    shared : float
+        With worker processes: the one that hands out the work, and the one that starts them.
+    each : float
+        One worker, with the image that it works on.
+    per_image : float
+        What is kept of every image until the end (stars, header).
+    """
+
+    alone: float
+    shared: float
+    each: float
+    per_image: float
+
+    def workers(self, memory: int, images: int, most: int | None = None, least: int = 1) -> int:
+        """Return how many images may be worked on at a time; 1: in one process alone.
+
+        Parameters
+        ----------
+        memory : int
+            Bytes that all processes together may have resident.
+        images : int
+            How many there are.
+        most : int, optional
+            Not more than these, instead of the cores.
+        least : int
+            0: one worker means a process of its own.
+
+        Raises
+        ------
+        OptionError
+            If not even one image fits.
+        """
+        kept = images * self.per_image
+        fitting = int(max(0.0, memory - self.shared - kept) // self.each)
+        needed = kept + (self.alone if least else self.shared + self.each)
+        if memory < needed:
+            raise OptionError(
+                f"option 'memory' is {memory / 1e6:.0f} MB; {images} images need at least "
+                f"{needed / 1e6:.0f} MB"
+            )
+        return max(1, min(fitting, available_cores() if most is None else most))
+
+
+# Finding stars and correcting images: 388 MB alone; 157 + 170 + 13 MB and 264 MB for each worker;
+# 8 MB more for 24 images more.
+STARS = ImageMemory(alone=410e6, shared=360e6, each=270e6, per_image=0.4e6)
+
+CORRELATION = ImageMemory(alone=900e6, shared=500e6, each=700e6, per_image=0.5e6)
+
+
+def count_images(files: Sequence[str]) -> int:
+    """Return how many images a command is given: files, or the members of an association."""
+    if len(files) != 1 or not files[0].lower().endswith(".json"):
+        return len(files)
+    try:
+        content = json.loads(Path(files[0]).read_bytes())
+        return len(content["products"][0]["members"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 1  # what is wrong with it is told where it is read
