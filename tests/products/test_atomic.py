@@ -50,6 +50,22 @@ def test_sweep_removes_stale_files_of_a_reused_process_number(tmp_path):
     assert sweep(tmp_path) == [old.name]
 
 
+def test_sweep_leaves_what_another_machine_writes(tmp_path):
+    ours = reserve(tmp_path / "d.fits")
+    ours.write_text("in work")
+    mark, _, rest = ours.parent.name.partition("-")
+    elsewhere = ours.parent.rename(ours.parent.parent / f"{'0' * len(mark)}-{2**30}-{rest}")
+    assert sweep(tmp_path) == []
+    os.utime(elsewhere / "d.fits", (0, 0))
+    assert sweep(tmp_path) == ["d.fits"]
+
+
+def test_sweep_leaves_a_place_that_is_not_written_to_yet(tmp_path):
+    place = reserve(tmp_path / "e.fits")
+    assert sweep(tmp_path) == []
+    place.write_text("now")
+
+
 def test_a_folder_is_no_file_to_write(tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path}: is a folder"), atomic_path(tmp_path):
         pass

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import platform
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -80,7 +83,7 @@ def reserve(final: str | Path) -> Path:
     if final.is_dir():
         raise InputError(final, "is a folder", "the name of a file to write")
     _refuse_link(final.parent / PARTIAL)
-    folder = final.parent / PARTIAL / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder = final.parent / PARTIAL / f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         _make(folder)
     except OSError as error:
@@ -146,8 +149,8 @@ def discard(temporary: str | Path) -> None:
 def sweep(folder: str | Path) -> list[str]:
     """Remove what killed runs have left in the hidden subfolder; return the names removed.
 
-    Files of a process that is still running on this machine stay, unless they are an hour old
-    (process numbers are reused).
+    Files of a process that is still running on this machine stay, and those from other machines,
+    unless they are an hour old (process numbers are reused, and nobody can ask elsewhere).
 
     Raises
     ------
@@ -158,10 +161,13 @@ def sweep(folder: str | Path) -> list[str]:
     _refuse_link(partial)
     removed = []
     for path in partial.glob("*") if partial.is_dir() else ():
-        content = sorted(path.iterdir())
-        newest = max((item.stat().st_mtime for item in content), default=0.0)
+        try:
+            content = sorted(path.iterdir())
+            newest = max(item.stat().st_mtime for item in content or [path])
+        except FileNotFoundError:  # its writer has finished meanwhile
+            continue
         stale = time.time() - newest > _STALE_SECONDS
-        if stale or not _is_running(path.name.partition("-")[0]):
+        if stale or not _is_running(path.name):
             removed += [item.name for item in content]
             shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -169,10 +175,22 @@ def sweep(folder: str | Path) -> list[str]:
     return removed
 
 
-def _is_running(pid: str) -> bool:
+@functools.cache
+def _machine() -> str:
+    """Return a mark of this machine, or of this container: process numbers mean something there."""
+    spaces = ""
+    with contextlib.suppress(OSError):  # Linux only
+        spaces = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(f'{platform.node()} {spaces}'.encode()):08x}"
+
+
+def _is_running(name: str) -> bool:
+    """Tell whether the process that has made a folder of this name runs, as far as one can know."""
+    machine, _, rest = name.partition("-")
+    pid = rest.partition("-")[0]
     if not pid.isdigit():
         return False
-    if int(pid) == os.getpid():
+    if machine != _machine() or int(pid) == os.getpid():
         return True
     try:
         os.kill(int(pid), 0)
