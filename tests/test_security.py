@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.products.images import make_model
 from webbalign.core.errors import InputError
+from webbalign.pipelines.apply_adjust import _products
 from webbalign.pipelines.coron3 import run
 from webbalign.products.associations import load_association, make_association
 from webbalign.products.atomic import PARTIAL, atomic_path, sweep
@@ -103,6 +104,14 @@ def test_an_odd_target_makes_no_odd_name(sequence, tmp_path):
     name = make_association(paths)["products"][0]["name"]
     assert name.startswith("jw00..1-a3001_....hd1ax_nircam")
     assert checked_name(name, "name", None) == name
+
+
+@pytest.mark.parametrize("folder", ["F300M/../F150W", "..", "a/.."])
+def test_bands_by_a_way_round_stay_in_the_output_folder(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    paths = [Path("x", "a_cal.fits"), Path("x", folder, "b_cal.fits")]
+    for product in _products(paths, Path("out")):
+        assert Path("out").resolve() in product.resolve().parents
 
 
 def test_an_odd_visit_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from webbalign.products.corrected import save_corrected
 from webbalign.products.corrector import Correction, image_plane, transported
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.models import refuse_existing
+from webbalign.products.names import flat_name
 from webbalign.products.remote import images_elsewhere, local, names_image, shown
 from webbalign.products.sip import SipApproximation
 from webbalign.products.wcs_adjust_file import (
@@ -111,7 +113,8 @@ def _products(paths: Sequence[Path], folder: Path) -> list[Path]:
     several = len({place.parent for place in places}) > 1
     found: dict[Path, Path] = {}
     for path, place in zip(paths, places, strict=True):
-        product = (folder / place.parent.name if several else folder) / place.name
+        # (a folder of an address may have any name)
+        product = (folder / flat_name(place.parent.name) if several else folder) / path.name
         product = product.with_name(product.name.removesuffix(".gz"))
         if product in found:
             what = f"becomes {product}, as does {shown(found[product])}"
@@ -123,7 +126,7 @@ def _products(paths: Sequence[Path], folder: Path) -> list[Path]:
 def _place_of(path: Path) -> str:
     """Return where an image lies: its path, or that within its address."""
     text = shown(path)
-    return urlsplit(text).path if is_address(text) else str(path.absolute())
+    return urlsplit(text).path if is_address(text) else os.path.abspath(path)
 
 
 def apply_wcs_adjust(
