@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import tweakreg_truth as truth
 from benchmarks.report import Report
 from benchmarks.tweakreg_speed import CORES, two_cores, webbalign_command
+from webbalign.core.sizes import parse_bytes
 
 LIMIT = 1000.0  # MB
 GROWTH = 50.0  # MB from the fewest to the most frames that still count as none
@@ -77,9 +78,27 @@ def memory_of(pid: int) -> tuple[float, float] | None:
     return sizes["Pss"] / 1e3, sizes["Rss"] / 1e3
 
 
+def of_run(files: list[Path], made: truth.MosaicSet, *more: str) -> Peak:
+    """Look at a whole run on some files."""
+    folder = common.fresh("tweakreg-memory")
+    images = truth.association(files, folder / "images_asn.json")
+    output = folder / "products"
+    command = webbalign_command(images, output, made, "--no-in-memory", *more)
+    peak = watch(command, folder / "log.txt")
+    shutil.rmtree(output)
+    return peak
+
+
+def row(number: int, memory: str, peak: Peak) -> list:
+    """Write a run as a line of the table."""
+    return [number, memory, f"{peak.proportional:.0f}", f"{peak.resident:.0f}", peak.processes]
+
+
 def main() -> bool:
     """Measure and report."""
-    chosen = common.arguments(__doc__)
+    chosen = common.arguments(
+        __doc__, memory=("600MB,1GB", "amounts for --memory, separated by commas")
+    )
     two_cores()
     report = Report("tweakreg 4b", "tweakreg_memory", "Small")
     if not Path("/proc/self/smaps_rollup").is_file():
@@ -87,29 +106,32 @@ def main() -> bool:
         return report.write()
     made = truth.nircam(chosen.quick)
     files = made.files["F150W"]
+    numbers = (len(files) // 10, len(files) // 4, len(files))
     rows, peaks = [], {}
-    for number in (len(files) // 4, len(files) // 2, len(files)):
-        folder = common.fresh("tweakreg-memory")
-        images = truth.association(files[:number], folder / "images_asn.json")
-        output = folder / "products"
-        command = webbalign_command(images, output, made, "--no-in-memory")
-        peaks[number] = peak = watch(command, folder / "log.txt")
-        rows.append([number, f"{peak.proportional:.0f}", f"{peak.resident:.0f}", peak.processes])
-        shutil.rmtree(output)
+    for number in numbers:
+        peaks[number] = peak = of_run(files[:number], made)
+        rows.append(row(number, "", peak))
     most, fewest = max(peaks), min(peaks)
     report.below(f"{most} frames: peak, all processes", peaks[most].proportional, LIMIT, ".0f",
                  " MB")  # fmt: skip
     growth = peaks[most].proportional - peaks[fewest].proportional
     report.below(f"growth from {fewest} to {most} frames", growth, GROWTH, ".0f", " MB")
-    heads = ["frames", "peak, shared pages once, MB", "peak, shared pages in each process, MB",
+    for memory in chosen.memory.split(","):
+        bound = parse_bytes(memory) / 1e6
+        for number in (fewest, most):
+            peak = of_run(files[:number], made, "--memory", memory)
+            rows.append(row(number, memory, peak))
+            what = f"{number} frames, `--memory {memory}`: resident, {peak.processes} processes"
+            report.below(what, peak.resident, bound, ".0f", " MB")
+    heads = ["frames", "`--memory`", "peak, shared pages once, MB", "peak, shared pages in each process, MB",
              "processes"]  # fmt: skip
     report.table(heads, rows)
     report.note(
         f"`webbalign tweakreg --no-in-memory` with absolute alignment on {CORES} cores; the memory "
         "of all its processes together, looked at 20 times a second (proportional set size: a "
-        "page shared by several counts once; and, greater, the sum of the resident sizes). The "
-        f"criterion names no number for growth: up to {GROWTH:.0f} MB over a fourfold number of "
-        "frames is called none here."
+        "page shared by several counts once; and, greater, the sum of the resident sizes, which "
+        "`--memory` bounds by having fewer processes). The criterion names no number for growth: "
+        f"up to {GROWTH:.0f} MB over a tenfold number of frames is called none here."
     )
     return report.write()
 
