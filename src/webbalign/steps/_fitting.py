@@ -17,7 +17,7 @@ __all__ = ["FitJob", "MeanJob", "fit_blocks"]
 
 # Science images that are fitted together: they share what is prepared for a reference, and what is
 # prepared for one of them takes ten times its memory.
-BLOCK = 8
+BLOCK = 10
 
 
 @dataclass(frozen=True, eq=False)

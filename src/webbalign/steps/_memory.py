@@ -20,7 +20,7 @@ __all__ = ["Cut", "cut"]
 MAIN, WORKER = 350e6, 150e6
 # Bytes per pixel: of a reference kept prepared, of one in the matrix of the modes, of one that is
 # being prepared or shifted, of a science image prepared for fits, of what errors are made of.
-KEPT, IN_MATRIX, AT_WORK, IN_FIT, IMAGES = 13, 9, 60, 120, 400
+KEPT, IN_MATRIX, AT_WORK, IN_FIT, IMAGES = 20, 9, 60, 120, 400
 
 
 @dataclass(frozen=True)

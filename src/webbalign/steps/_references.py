@@ -76,7 +76,7 @@ class SharedReferences:
     name : str, optional
         The file, for errors.
     keep : bool
-        Whether what is prepared stays in memory (13 bytes per pixel); else it is read and prepared
+        Whether what is prepared stays in memory (20 bytes per pixel); else it is read and prepared
         anew each time.
     """
 
@@ -128,14 +128,14 @@ class SharedReferences:
         yield from self._frames[1]
 
     def _prepared(self) -> Iterator[tuple[slice, References]]:
-        few = self.keep and self.options.align_to == "each" and len(self) <= MOST_FRAMES
+        several = self.keep and self.options.align_to == "each"  # each is shifted many times
         for start in range(0, len(self), REFERENCES_AT_ONCE):
             rows = slice(start, min(start + REFERENCES_AT_ONCE, len(self)))
             images = self.cube.read(rows)
             data, err, good = repaired(images, self.options, self.outside, self.name)
             # what is not finite is filled, but no measurement
             flags = np.where(np.isfinite(images.data), images.dq, images.dq | np.uint32(DO_NOT_USE))
-            yield rows, References(data.astype(np.float32), err, flags, good, keep_spectra=few)
+            yield rows, References(data.astype(np.float32), err, flags, good, keep_spectra=several)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _in_this_process, (self.cube, self.outside, self.options, self.name, self.keep)
