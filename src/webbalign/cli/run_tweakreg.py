@@ -36,6 +36,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             map=pool.map,
             progress=terminal.progress(),
             overwrite=parsed.get("overwrite", default=True),
+            resume=parsed.get("resume", default=False),
             **{**options, "save_results": True},
         )
         if parsed.get("save_parameters") is not None:

@@ -26,7 +26,7 @@ from webbalign.products.associations import Association, check_members, load_ass
 from webbalign.products.atomic import refuse_input
 from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
-from webbalign.products.provenance import Finding, Recipe, keep
+from webbalign.products.provenance import Finding, Recipe, State, judge, keep
 from webbalign.products.references import read_psfmask
 from webbalign.products.streams import open_aligned
 from webbalign.reports.summary import Coron3Summary, ExposureRow
@@ -159,7 +159,9 @@ class Coron3Pipeline(WebbPipeline):
             is_psf, place = path in association.psf, self.recipes.place(path, "crfints")
             recipe = self.recipes.crfints(path)
             refuse_input(place, self.inputs)
-            if not keep(place, recipe, resume=runtime.resume):
+            # (what is kept is said when its turn comes)
+            done = runtime.resume and judge(place, recipe).state is State.DONE
+            if not done and not keep(place, recipe, resume=runtime.resume):
                 is_first = path == association.psf[0]
                 items.append(Flagging(path, place, recipe, is_psf, is_first))
         progress = runtime.progress

@@ -10,7 +10,7 @@ import numpy as np
 from webbalign.core.astrometry import ImageStatus
 from webbalign.core.errors import InputError
 from webbalign.core.planes import TangentPlane
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.corrector import Correction
 from webbalign.products.groups import ObservationIds
 from webbalign.products.models import refuse_existing
@@ -57,7 +57,13 @@ _INTEGERS = ("n_found", "n_matched", "n_used", "n_reference")
 _MAY_BE_MISSING = ("n_reference", "roll", "epoch", "filter", *_IDS)
 
 
-def write_solution(solution: Solution, path: str | Path, *, overwrite: bool = True) -> Path:
+def write_solution(
+    solution: Solution,
+    path: str | Path,
+    *,
+    overwrite: bool = True,
+    recipe: Seal | None = None,
+) -> Path:
     """Write a solution as ECSV, in full precision.
 
     Parameters
@@ -66,6 +72,8 @@ def write_solution(solution: Solution, path: str | Path, *, overwrite: bool = Tr
     path : str or Path
     overwrite : bool
         Whether an existing file may be replaced.
+    recipe : Recipe, optional
+        What it was made from, to be written into it.
     """
     from astropy.table import Column, Table
 
@@ -79,7 +87,7 @@ def write_solution(solution: Solution, path: str | Path, *, overwrite: bool = Tr
         table[name] = Column(
             values.reshape(len(rows), *(shape or ())), unit=unit, description=description
         )
-    with atomic_path(path) as temporary:
+    with atomic_path(path, recipe) as temporary:
         table.write(temporary, format="ascii.ecsv")
     return path
 

@@ -12,6 +12,7 @@ from webbalign.core.errors import InputError
 from webbalign.products.corrected import CorrectedImage, correct_model, save_corrected
 from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.provenance import Recipe, keep, of_inputs, of_options
 from webbalign.products.sip import SipApproximation
 from webbalign.products.solutions import Solution, SolvedImage
 
@@ -31,6 +32,8 @@ class CorrectTask:
     catalog : str or None
         For TCATFILE: the catalog of its stars; empty: none; None: what it says stays.
     overwrite : bool
+    resume : bool
+        Whether a product that was made of the same is kept.
     """
 
     source: Path
@@ -39,13 +42,26 @@ class CorrectTask:
     sip: SipApproximation
     catalog: str | None = None
     overwrite: bool = True
+    resume: bool = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the product is made from."""
+        row, found = self.row, self.row.correction
+        options = {
+            "correction": f"{found.matrix.tolist()} {found.shift.tolist()}",
+            "solution": describe(row),
+            "catalog": str(self.catalog),
+        }
+        return Recipe("tweakreg", options | of_options(self.sip), of_inputs([self.source]))
 
 
 @dataclass(frozen=True)
 class Corrected:
     """A product, and how well its header says what its GWCS does (px).
 
-    `by` says whose correction it has; `before` whether its input had been corrected before.
+    `by` says whose correction it has; `before` whether its input had been corrected before; `kept`
+    whether an earlier run has made it.
     """
 
     path: Path
@@ -53,6 +69,7 @@ class Corrected:
     sip_inverse_error: float
     by: str = "image"
     before: bool = False
+    kept: bool = False
 
 
 def correct_image(task: CorrectTask) -> Corrected:
@@ -63,7 +80,9 @@ def correct_image(task: CorrectTask) -> Corrected:
     InputError
         If the image cannot be read or the product not be written.
     """
-    row = task.row
+    row, recipe = task.row, task.recipe
+    if keep(task.product, recipe, resume=task.resume):
+        return Corrected(task.product, np.nan, np.nan, kept=True)
     done = save_corrected(
         task.source,
         task.product,
@@ -72,7 +91,8 @@ def correct_image(task: CorrectTask) -> Corrected:
         sip=task.sip,
         history=describe(row),
         catalog=task.catalog,
-        overwrite=task.overwrite,
+        overwrite=task.overwrite or task.resume,
+        recipe=recipe,
     )
     return _corrected(task.product, done)
 

@@ -23,6 +23,7 @@ from webbalign.products.groups import Grouping, group_ids
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.library import ModelLibrary
 from webbalign.products.names import root
+from webbalign.products.provenance import Recipe, keep
 from webbalign.products.reference_catalogs import (
     AbsoluteCatalog,
     check_reference,
@@ -30,13 +31,14 @@ from webbalign.products.reference_catalogs import (
     write_reference_catalog,
 )
 from webbalign.products.sip import SipApproximation
-from webbalign.products.solutions import Solution, SolvedImage, write_solution
+from webbalign.products.solutions import Solution, SolvedImage, read_solution, write_solution
 from webbalign.steps._correct_image import CorrectTask, correct_image, correct_in_place
 from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps._image_inputs import Images, gather, in_turn
+from webbalign.steps._resume import recipe_of
 from webbalign.steps.base import WebbStep
 from webbalign.steps.solving import SOLUTION_FILE, solve_starlists
-from webbalign.steps.tweakreg_options import TweakReg
+from webbalign.steps.tweakreg_options import ModelHandling, TweakReg
 
 __all__ = ["TweakRegStep"]
 
@@ -97,16 +99,44 @@ class TweakRegStep(WebbStep):
             log.warning("%s: member of exptype %r takes no part in tweakreg", name, role)
         infos = self._infos(images)
         products = self._products(images, infos)
-        found = self._find(images, infos, options)
-        solution = solve_starlists(found, options, self._save_reference)
+        table = self._folder / SOLUTION_FILE
+        recipe = self._solution_recipe(images)
+        solution = self._kept_solution(table, recipe)
+        catalogs: list[str | None] = [None] * len(infos)
+        if solution is None:
+            found = self._find(images, infos, options)
+            catalogs = self._catalog_names(found)
+            solution = solve_starlists(found, options, self._save_reference)
+            if self.save_results:
+                overwrite = self.runtime.overwrite or self.runtime.resume
+                write_solution(solution, table, overwrite=overwrite, recipe=recipe)
+                log.info("saved %s", table)
         self._report(solution)
-        result = self._correct(images, solution, products, self._catalog_names(found))
+        result = self._correct(images, solution, products, catalogs)
         self.solution = solution
         if self.save_results:
-            path = self._folder / SOLUTION_FILE
-            self.written.append(write_solution(solution, path, overwrite=self.runtime.overwrite))
-            log.info("saved %s", path)
+            self.written.append(table)
         return result
+
+    def _solution_recipe(self, images: Images) -> Recipe | None:
+        """Return what the solution is made from; None if that cannot be told by files."""
+        options: TweakReg = self.options
+        if images.library is not None or options.use_custom_catalogs:
+            return None
+        order = " ".join(path.name for path in images.paths)
+        recipe = recipe_of(self, images.paths, order=order, groups=str(images.groups))
+        left_out = (*ModelHandling.__dataclass_fields__, *SipApproximation.__dataclass_fields__)
+        kept = {name: text for name, text in recipe.options.items() if name not in left_out}
+        return replace(recipe, step="tweakreg, the solution", options=kept)
+
+    def _kept_solution(self, path: Path, recipe: Recipe | None) -> Solution | None:
+        """Return the solution of an earlier run, if it is of the same; its stars are not kept."""
+        options: TweakReg = self.options
+        besides = options.save_catalogs or options.save_abs_catalog
+        if recipe is None or besides or not self.save_results:
+            return None
+        found = keep(path, recipe, resume=self.runtime.resume)
+        return None if found is None else read_solution(path)
 
     # Before anything is done ---------------------------------------------------------------------
 
@@ -137,7 +167,7 @@ class TweakRegStep(WebbStep):
             self._folder.mkdir(parents=True, exist_ok=True)
             sweep(self._folder)
             for product in (*products, self._folder / SOLUTION_FILE):
-                models.refuse_existing(product, self.runtime.overwrite)
+                models.refuse_existing(product, self.runtime.overwrite or self.runtime.resume)
             for product in products:
                 refuse_input(product, images.paths)
         return products
@@ -212,14 +242,16 @@ class TweakRegStep(WebbStep):
         groups = [row.group_id for row in solution.images]
         if images.library is None and self.save_results:
             tasks = [
-                CorrectTask(path, product, row, sip, catalog, self.runtime.overwrite)
+                CorrectTask(
+                    path, product, row, sip, catalog, self.runtime.overwrite, self.runtime.resume
+                )
                 for path, product, row, catalog in zip(
                     images.paths, products, solution.images, catalogs, strict=True
                 )
             ]
             for done in self._each("correct images", correct_image, tasks):
                 self.written.append(done.path)
-                log.info("saved %s", done.path)
+                log.info("%s %s", "kept" if done.kept else "saved", done.path)
             paths, library = list(products), None
         else:
             paths, library = list(images.paths), images.library
