@@ -120,13 +120,12 @@ def _prepared(layers: Layers) -> tuple[Array, NDArray[np.bool_]]:
     """Smooth layers, and tell where they and their slopes may be used."""
     # an edge towards nothing must not be one of the size of the background
     level = float(np.nanmedian(layers[:, ::3, ::3]))
-    soft, good = [], []
-    for layer in layers:
+    soft, good = np.empty(layers.shape), np.empty(layers.shape, dtype=bool)
+    for k, layer in enumerate(layers):
         mask = np.isfinite(layer)
-        image, near = smoothed(np.where(mask, layer - level, 0.0), mask)
-        soft.append(image)
-        good.append(binary_erosion(near, np.ones((3, 3)), border_value=0))
-    return np.stack(soft), np.stack(good)
+        soft[k], near = smoothed(np.where(mask, layer - level, 0.0), mask)
+        good[k] = binary_erosion(near, np.ones((3, 3)), border_value=0)
+    return soft, good
 
 
 def move_layer(image: Array, step: Array) -> Array:
@@ -256,22 +255,20 @@ class _Problem:
 
     def linearised(self, moved: Array) -> _Equations:
         """Return the equations after displacements (n, 2) were taken back."""
-        layers = np.stack(
-            [
-                move_layer(a, step) if step.any() else a
-                for a, step in zip(self._layers, moved, strict=True)
-            ]
-        )
-        good, count = self._good, np.maximum(self._count, 1)
-        mean = np.where(good, layers, 0.0).sum(axis=0) / count
+        layers = [
+            move_layer(a, step) if step.any() else a
+            for a, step in zip(self._layers, moved, strict=True)
+        ]
+        # one layer at a time: full frames are large
+        mean = np.zeros(self._count.shape)
+        for layer, mask in zip(layers, self._good, strict=True):
+            np.add(mean, layer, out=mean, where=mask)
+        mean /= np.maximum(self._count, 1)
         grid_x, grid_y = slopes(mean)
         steep = gaussian_filter(grid_x**2 + grid_y**2, _NEAR).flat[self._index]
-        left = np.stack(
-            [
-                flat(layer - mean).flat[self._index]
-                for layer, flat in zip(layers, self._flat, strict=True)
-            ]
-        )
+        left = np.empty((len(layers), len(self._index)))
+        for one, flat in zip(left, self._flat, strict=True):
+            one[:] = flat(layers.pop(0) - mean).flat[self._index]
         weight = self._weights(left, steep)
         if self._slope is None:
             # the filter of the deviations acts on what displacements make of them as well
@@ -292,7 +289,7 @@ class _Problem:
         """Inverse variance of a pixel: of the noise, and of what grows with the slope."""
         count = self._count.flat[self._index]
         several = count > 1
-        scatter = np.sum(left**2, axis=0) / np.maximum(count - 1, 1)
+        scatter = np.einsum("km,km->m", left, left) / np.maximum(count - 1, 1)
         flat = several & (steep <= float(np.median(steep)))
         noise = max(float(np.median(scatter[flat])) if flat.any() else 0.0, 1e-300)
         top = several & (steep >= float(np.quantile(steep, _STEEP)))
@@ -301,7 +298,9 @@ class _Problem:
             slope = np.maximum(steep[top], 1e-300)
             excess = float(np.median(scatter[top] / slope)) - noise * float(np.median(1.0 / slope))
         variance = noise + max(excess, 0.0) * steep
-        apart = np.max(left**2, axis=0) / np.where(several, 1.0 - 1.0 / np.maximum(count, 2), 1.0)
+        apart = np.maximum(left.max(axis=0), -left.min(axis=0)) ** 2 / np.where(
+            several, 1.0 - 1.0 / np.maximum(count, 2), 1.0
+        )
         return np.asarray(1.0 / variance / (1.0 + apart / variance / _SOFT**2) ** 2)
 
 
