@@ -128,3 +128,39 @@ def test_disagreement_is_a_probability():
     chance = np.array([disagreement(a, np.zeros(2), cov) for a in apart])
     for limit in (0.1, 0.5, 0.9):
         assert np.mean(chance < limit) == pytest.approx(limit, abs=0.03)
+
+
+def test_jitter_is_no_part_of_chi_square():
+    rng = np.random.default_rng(6)
+    cov = cov_of(1e-4)
+    chi2 = [
+        combined([draw(rng, cov, 3e-3) for _ in range(6)], [cov] * 6, scatter=True).chi2_reduced
+        for _ in range(100)
+    ]
+    # with the errors as stated it would be near 900
+    assert np.mean(chi2) == pytest.approx(1.0, abs=0.2)
+
+
+def test_errors_of_rolls_that_exposures_share_do_not_average_out():
+    rng = np.random.default_rng(7)
+    cov, n = cov_of(1e-4, 2e-5), 4
+    off, quoted = [], []
+    for _ in range(200):
+        values = [draw(rng, cov_of(1e-4, 1e-9), 3e-3) for _ in range(n)]
+        values = np.array(values) + rng.normal(0, 2e-5) * RIGID[2]
+        result = combined(values, [cov] * n, scatter=True)
+        off.append(result.matrix[1, 0] - TRUE[2])
+        quoted.append(result.cov[2, 2])
+    assert np.std(off) == pytest.approx(np.sqrt(np.mean(quoted)), rel=0.12)
+
+
+def test_errors_of_rolls_of_their_own_do_average_out():
+    rng = np.random.default_rng(8)
+    cov, n = cov_of(1e-4, 2e-5), 8
+    off, quoted = [], []
+    for _ in range(300):
+        result = combined([draw(rng, cov, 3e-3) for _ in range(n)], [cov] * n, scatter=True)
+        off.append(result.matrix[1, 0] - TRUE[2])
+        quoted.append(result.cov[2, 2])
+    # chance agreement is taken for what is shared: never too small an error
+    assert 1.0 < np.sqrt(np.mean(quoted)) / np.std(off) < 1.6

@@ -58,3 +58,13 @@ def test_unknown_and_impossible_values_are_named():
         chosen(3, name="sepration")
     with pytest.raises(OptionError, match="F300M.*minobj"):
         chosen("manypix", name="minobj")
+
+
+@pytest.mark.parametrize(("given", "miri", "nircam"), [({}, 5.0, 10.0), ({"miri": 8.0}, 8.0, 10.0)])
+def test_miri_is_searched_deeper_unless_told(given, miri, nircam):
+    parameters = {"snr_threshold": given} if given else {}
+    found = [
+        tweakreg_options(parameters, target="x", band=band, instrument=instrument).snr_threshold
+        for band, instrument in (("F1000W", "MIRI"), ("F300M", "NIRCAM"))
+    ]
+    assert found == [miri, nircam]

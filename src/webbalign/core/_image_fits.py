@@ -58,6 +58,8 @@ class ImageFit:
         catalog); NaN if nothing was fitted.
     chi2_reduced : float
         Of the stars of its group with the errors as stated; NaN if unknown.
+    chi2_with_floor : float
+        The same with what the solution has added to the errors of all stars.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ImageFit:
     shift: NDArray[np.float64]
     cov: NDArray[np.float64]
     chi2_reduced: float
+    chi2_with_floor: float = np.nan
 
     @property
     def correction(self) -> PlaneCorrection:

@@ -78,8 +78,8 @@ class NetworkSolution:
         Factor by which the stated errors of stars in images were too small; at least 1.
     chi2_reduced : float
         With the stated errors, without the floor (NaN: no freedom, or errors unknown).
-    chi2_of_group : ndarray, shape (groups,)
-        The same for the measurements of each group.
+    chi2_of_group, chi2_with_floor : ndarray, shape (groups,)
+        The same for the measurements of each group; and with what was added to their errors.
     n_iter : int
     converged : bool
     """
@@ -101,6 +101,7 @@ class NetworkSolution:
     stretch: float
     chi2_reduced: float
     chi2_of_group: NDArray[np.float64]
+    chi2_with_floor: NDArray[np.float64]
     n_iter: int
     converged: bool
     _problem: Problem
@@ -221,7 +222,8 @@ def gathered(solver: Solver, observations: Observations, back: NDArray[np.intp])
         fixed_floor=float(np.sqrt(solver.floors.catalog)),
         stretch=float(np.sqrt(solver.floors.stretch)),
         chi2_reduced=quality.chi2(),
-        chi2_of_group=quality.chi2_of_groups(),
+        chi2_of_group=quality.chi2_of_groups(quality.stated),
+        chi2_with_floor=quality.chi2_of_groups(quality.squared * weight),
         n_iter=solver.n_iter,
         converged=solver.converged,
         _problem=solver.problem,
@@ -261,13 +263,13 @@ class _Quality:
         """Return the reduced chi-square with the stated errors."""
         return float(self.stated.sum()) / self.freedom if self.freedom > 0 else np.nan
 
-    def chi2_of_groups(self) -> NDArray[np.float64]:
-        """Return the same (groups,) for the measurements of each group."""
+    def chi2_of_groups(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the same (groups,) for the measurements of each group, of what each adds."""
         group = self.solver.group[: self.solver.n_image]
         unknowns = np.array([len(directions) for directions in self.solver.problem.directions])
         n = len(group)
         freedom = np.bincount(group, self.free[:n], len(unknowns)) - unknowns
-        chi2 = np.bincount(group, self.stated[:n], len(unknowns))
+        chi2 = np.bincount(group, parts[:n], len(unknowns))
         return np.where(freedom > 0, chi2 / np.where(freedom > 0, freedom, 1.0), np.nan)
 
 

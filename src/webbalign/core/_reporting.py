@@ -175,11 +175,12 @@ def _image_fit(field: StarField, verdict: _Verdict, number: int, k: int, reason:
     left = np.sum(solution.residual[used] ** 2, axis=1)
     status = verdict.status
     correction = PlaneCorrection(np.eye(2), np.zeros(2), np.full((6, 6), np.nan))
-    n_reference, chi2 = 0, np.nan
+    n_reference, chi2, chi2_with_floor = 0, np.nan, np.nan
     if verdict.applied:
         middle = stars.outline.mean(axis=0) if len(stars.outline) else np.zeros(2)
         correction = solution.correction(number, stars.plane, middle)
         chi2 = float(solution.chi2_of_group[number])
+        chi2_with_floor = float(solution.chi2_with_floor[number])
         held = component.groups[number] == component.reference
         if isinstance(verdict.tie, Tie):
             fixed = np.zeros(len(solution.stars), bool)
@@ -204,6 +205,7 @@ def _image_fit(field: StarField, verdict: _Verdict, number: int, k: int, reason:
         shift=correction.shift,
         cov=correction.cov,
         chi2_reduced=chi2,
+        chi2_with_floor=chi2_with_floor,
     )
 
 

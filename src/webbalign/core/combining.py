@@ -48,7 +48,8 @@ class Combined:
     cov : ndarray, shape (6, 6)
         Of m11, m12, m21, m22, xshift, yshift; the scatter is part of it.
     chi2_reduced : float
-        Of the measurements used about the mean, with their errors as stated; NaN for one.
+        Of the measurements used about the mean, the scatter being part of their errors; NaN for
+        one.
     scatter : float
         Error of each axis of a shift that is not explained by the stated ones, arcsec.
     used : ndarray of bool, shape (n,)
@@ -84,6 +85,9 @@ def combine(
         Whether the shifts may scatter by more than their errors (jitter between exposures): the
         scatter is estimated (Paule & Mandel 1982, J. Res. NBS 87, 377) and is part of the weights
         and the errors. If not, and they do, the covariance is scaled by the reduced chi-square.
+        With scatter, errors of rotations and scales that do not show between the measurements are
+        common to them, as those of exposures whose rolls were drawn together: they do not average
+        out.
     tolerance : float
         Arcsec; what differs by less from the others is no outlier.
 
@@ -105,7 +109,10 @@ def combine(
     if scatter and used.sum() > 1:
         extra = _scatter(parts[used], spread[used], measured[used])
         mean = _mean(parts[used], spread[used], measured[used], extra)
+        chi2 = mean.chi2_reduced
     cov = mean.cov * (1.0 if scatter or not chi2 > 1.0 else chi2)
+    if scatter:
+        cov = cov + _common(parts[used], spread[used], measured[used])
     found = _FROM_PARTS @ mean.parts
     return Combined(
         matrix=found[:4].reshape(2, 2),
@@ -180,6 +187,24 @@ def _mean(
     )
     freedom = int(measured.sum()) - len(known)
     return _Mean(found, cov, chi2 / freedom if freedom > 0 else np.nan, freedom, chi2)
+
+
+def _common(
+    parts: NDArray[np.float64], spread: NDArray[np.float64], measured: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Covariance (6, 6) that the mean has beyond that of independent measurements."""
+    more = np.zeros((6, 6))
+    for number in range(2, 6):
+        rows = measured[:, number]
+        if rows.sum() < 2:
+            continue
+        variance = spread[rows, number, number]
+        shared = float(variance.mean() - np.var(parts[rows, number], ddof=1))
+        if shared > 0.0:
+            # what goes along with an error of this parameter in the others
+            along = np.mean(spread[rows, :, number] / variance[:, None], axis=0)
+            more += shared * (1.0 - 1.0 / rows.sum()) * np.outer(along, along)
+    return more
 
 
 def _least(which: NDArray[np.bool_], extra: float) -> NDArray[np.float64]:

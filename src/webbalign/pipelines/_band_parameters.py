@@ -15,6 +15,8 @@ __all__ = ["band_filter", "tweakreg_options"]
 # Arcsec: what "...pix" means in PJPipe's files
 _PIXEL = {"nircam_short": 0.031, "nircam_long": 0.063, "miri": 0.11, "niriss": 0.065}
 _LONGEST_SHORT = 2.35  # um, last wavelength of NIRCam's short channel
+# where the defaults of tweakreg are not the best ones: MIRI's bands show few bright stars
+_OWN_DEFAULTS = {"miri": {"snr_threshold": 5.0}}
 # what wcs adjust decides by its own options
 _NOT_HERE = {
     "group_by": "group_dithers and degroup_nircam_modules",
@@ -33,7 +35,8 @@ def tweakreg_options(
     parameters : mapping
         Name to value; or to a mapping of values by target, else by band, else by ``nircam_short``
         or ``nircam_long``, else by instrument (nested as deep as one likes). Where it has no value
-        for this band, the default holds. A text ``3pix`` is a length in pixels.
+        for this band, the default holds (for MIRI an `snr_threshold` of 5). A text ``3pix`` is a
+        length in pixels.
     target, band, instrument : str
     catalog : str
         The alignment catalog; ``abs_refcat`` among the parameters goes before it.
@@ -44,7 +47,7 @@ def tweakreg_options(
         If tweakreg has no such option, or the value cannot stand.
     """
     known = {option.name for option in declared(TweakReg)}
-    chosen: dict[str, Any] = {"abs_refcat": catalog}
+    chosen: dict[str, Any] = {"abs_refcat": catalog} | _OWN_DEFAULTS.get(instrument.lower(), {})
     for name, value in parameters.items():
         if name in _NOT_HERE:
             raise OptionError(f"tweakreg_parameters: {name!r} has no effect; use {_NOT_HERE[name]}")

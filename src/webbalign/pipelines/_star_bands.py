@@ -185,11 +185,20 @@ def _entries(
     groups: dict[AdjustKey, list[SolvedImage]] = {}
     for key, row in zip(keys, solution.images, strict=True):
         groups.setdefault(key, []).append(row)
-    return tuple(star_entry(job, key, groups[key]) for key in sorted(groups, key=str))
+    # dithers that share one correction: their stars scatter by the jitter between them
+    jitter = float(solution.meta.get("floor_mas", 0.0)) * 1e-3 if job.by_visit else 0.0
+    return tuple(
+        star_entry(job, key, groups[key], jitter=jitter) for key in sorted(groups, key=str)
+    )
 
 
-def star_entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> VisitCorrection:
-    """Join the images of a group, which share one correction of the sky."""
+def star_entry(
+    job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage], *, jitter: float = 0.0
+) -> VisitCorrection:
+    """Join the images of a group, which share one correction of the sky.
+
+    With a `jitter` between them (arcsec per axis), chi-square is that of what it does not explain.
+    """
     rows = sorted(rows, key=lambda row: row.filename)
     usable = [row for row in rows if row.is_applied]
     vectors = np.array([row.plane.axes[2] for row in usable or rows])
@@ -211,10 +220,15 @@ def star_entry(job: BandJob, key: AdjustKey, rows: Sequence[SolvedImage]) -> Vis
         n_images=len(rows),
         n_used=sum(row.n_used for row in usable),
         rms=joint_rms(usable),
-        chi2_reduced=usable[0].chi2_reduced if usable else np.nan,
+        chi2_reduced=_chi2(usable[0], jitter) if usable else np.nan,
+        scatter=jitter if len(usable) > 1 else 0.0,
         bands=(job.band,),
         methods=(job.method,),
     )
+
+
+def _chi2(row: SolvedImage, jitter: float) -> float:
+    return row.chi2_with_floor if jitter else row.chi2_reduced
 
 
 def _status(rows: Sequence[SolvedImage], usable: Sequence[SolvedImage]) -> AdjustStatus:

@@ -51,6 +51,8 @@ class SolvedImage:
         Julian year; NaN if unknown.
     observation : ObservationIds
     filter : str
+    chi2_with_floor : float
+        Of the stars of the group, with the error that the solution has added to all stars.
     """
 
     filename: str
@@ -70,6 +72,7 @@ class SolvedImage:
     epoch: float
     observation: ObservationIds
     filter: str
+    chi2_with_floor: float = np.nan
 
     @property
     def is_applied(self) -> bool:
@@ -186,6 +189,7 @@ def solved(
             epoch=info.epoch,
             observation=info.observation,
             filter=info.filter,
+            chi2_with_floor=fit.chi2_with_floor,
         )
         for fit, stars, info in zip(fits, lists, infos, strict=True)
     ]

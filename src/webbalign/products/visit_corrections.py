@@ -61,9 +61,9 @@ class VisitCorrection:
     rms : float
         Of the stars about their mean positions, arcsec.
     chi2_reduced : float
-        Of the measurements that were combined.
+        Of the measurements that were combined, beyond what the scatter explains.
     scatter : float
-        Scatter of the exposures about it, arcsec per axis.
+        Jitter: scatter of the exposures of a visit about it, arcsec per axis.
     bands, methods : tuple of str
         What it was measured in and how.
     frame : str

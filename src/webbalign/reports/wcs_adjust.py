@@ -15,7 +15,7 @@ __all__ = ["adjust_text", "draw_adjust"]
 
 _HEAD = (
     "correction of", "status", "bands", "images", "used", "rms [mas]", "shift x, y [arcsec]",
-    "+- [mas]", "roll [arcsec]", "scatter [mas]", "frame",
+    "+- [mas]", "roll [arcsec]", "jitter [mas]", "frame",
 )  # fmt: skip
 
 
