@@ -24,7 +24,7 @@ from webbalign.products.models import (
 )
 from webbalign.products.raw_cubes import copy_exposure, plain_cubes
 
-__all__ = ["copied", "renew_headers", "save_flagged", "take_pixels"]
+__all__ = ["copied", "forget_sums", "renew_headers", "save_flagged", "take_pixels"]
 
 
 def save_flagged(
@@ -53,6 +53,7 @@ def save_flagged(
                 _replace_data(hdulist, name, getattr(model, name, None))
             for extname, mask in _blanked(model, hdulist).items():
                 hdulist[extname].data[mask] = np.nan
+            forget_sums(hdulist)
             hdulist.writeto(temporary, output_verify="silentfix")
     model.meta.filename = path.name
     return path
@@ -129,6 +130,13 @@ def take_pixels(model: CubeModel, product: str | Path) -> str:
             for index in visit(cube):
                 cube[index] = hdulist[extname].section[index]
         return str(hdulist[0].header["S_OUTLIR"])
+
+
+def forget_sums(hdulist: fits.HDUList) -> None:
+    """Take check sums out of headers: those of what has changed would be wrong."""
+    for hdu in hdulist:
+        for keyword in ("CHECKSUM", "DATASUM"):
+            hdu.header.remove(keyword, ignore_missing=True)
 
 
 def renew_headers(hdulist: fits.HDUList, model: CubeModel, path: Path) -> None:

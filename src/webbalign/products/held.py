@@ -23,7 +23,7 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from webbalign.core.mapped import Scratch, scratch_of, visit
 from webbalign.products import models
 from webbalign.products.atomic import Seal, atomic_path
-from webbalign.products.flagged import renew_headers
+from webbalign.products.flagged import forget_sums, renew_headers
 from webbalign.products.headers import read_header
 from webbalign.products.streams import array_header, write_image
 
@@ -165,6 +165,7 @@ def _rest_of_source(
     buffer = io.BytesIO()
     with fits.open(source, memmap=False) as hdulist:
         renew_headers(hdulist, model, path)
+        forget_sums(hdulist)
         for extname in cubes:
             if extname in hdulist:
                 hdulist[extname].data = None
@@ -174,7 +175,7 @@ def _rest_of_source(
 
 def _rest_of_model(model: CubeModel, temporary: Path) -> bytes:
     """Let stdatamodels make everything but the cubes."""
-    light = CubeModel(validate_on_assignment=False)
+    light = models.new_model(CubeModel)
     names = [name for name in models.EXTENSIONS if name in model._instance]
     light._instance.update({k: v for k, v in model._instance.items() if k not in names})
     models.write_model(light, temporary)

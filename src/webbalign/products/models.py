@@ -7,18 +7,21 @@ halves the time of both. Saving is atomic: see :mod:`webbalign.products.atomic`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asdf
 import numpy as np
 import yaml
+from asdf.schema import load_schema
 from asdf.tags.core import HistoryEntry
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
+from stdatamodels.schema import merge_property_trees
 
 from webbalign.core.errors import InputError
 from webbalign.core.mapped import release, visit
@@ -39,6 +42,7 @@ __all__ = [
     "bad_pixels",
     "extension",
     "new_cube",
+    "new_model",
     "open_cube",
     "open_image",
     "opened",
@@ -69,8 +73,31 @@ DO_NOT_USE = 1
 OUTLIER = 16
 NON_SCIENCE = 512
 
+_Kind = TypeVar("_Kind", bound=JwstDataModel)
+
 VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
 EXTENSIONS = {"data": "SCI", "err": "ERR", "dq": "DQ"} | {n: n.upper() for n in VARIANCES}
+
+
+def new_model(kind: type[_Kind], source: Any = None) -> _Kind:
+    """Make or open a data model, not validated on assignment; all of a kind share its schema.
+
+    Parameters
+    ----------
+    kind : type
+        CubeModel, ImageModel and so on.
+    source : optional
+        What the class takes to open a model; None: an empty one.
+    """
+    schema = _schema(str(kind.schema_url))
+    model: _Kind = kind(source, schema=schema, validate_on_assignment=False)
+    return model
+
+
+@functools.cache
+def _schema(url: str) -> dict[str, Any]:
+    """Return a schema with its parts put together; else each model would do so."""
+    return dict(merge_property_trees(load_schema(url, resolve_references=True)))
 
 
 def open_cube(
@@ -141,10 +168,10 @@ def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
     if wcs and stored is not None:
         # fails if somebody has taken an extension out of the file: the ASDF part still names it
         with contextlib.suppress(KeyError):
-            return CubeModel(hdulist, validate_on_assignment=False)
+            return new_model(CubeModel, hdulist)
     if stored is not None:
         del hdulist["ASDF"]
-    model = CubeModel(hdulist, validate_on_assignment=False)
+    model = new_model(CubeModel, hdulist)
     if wcs and stored is not None:
         tree = asdf.open(io.BytesIO(stored.data.tobytes())).tree
         model.meta.wcs = tree.get("meta", {}).get("wcs")
@@ -153,7 +180,7 @@ def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
 
 def _read_arrays(path: Path, hdulist: fits.HDUList) -> CubeModel:
     """Read what is needed without the metadata: the variances only if they have to replace ERR."""
-    model = CubeModel(validate_on_assignment=False)
+    model = new_model(CubeModel)
     plain = plain_cubes(path, hdulist)
 
     def read(*names: str) -> None:
@@ -281,7 +308,7 @@ def open_image(source: str | Path | ImageModel) -> ImageModel:
         raise InputError(path, "no such file", "an image")
     with quiet_schema_warnings():
         try:
-            model = ImageModel(str(path), validate_on_assignment=False)
+            model = new_model(ImageModel, str(path))
         except (OSError, TypeError, ValueError) as error:
             raise InputError(path, f"not readable as an image ({error})") from None
     if model.data is None or model.data.ndim != 2:
@@ -291,7 +318,7 @@ def open_image(source: str | Path | ImageModel) -> ImageModel:
 
 def new_cube(like: CubeModel, data: np.ndarray, err: np.ndarray, dq: np.ndarray) -> CubeModel:
     """Make a cube with the metadata of another one (its arrays and WCS are left behind)."""
-    cube = CubeModel(validate_on_assignment=False)
+    cube = new_model(CubeModel)
     take_metadata(cube, like)
     cube.data = data.astype(np.float32, copy=False)
     cube.err = err.astype(np.float32, copy=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from astropy.io import fits
@@ -41,10 +41,8 @@ def plain_cubes(path: str | Path, hdulist: fits.HDUList) -> dict[str, Place]:
     with open(path, "rb") as file:
         if file.read(6) != b"SIMPLE":
             return {}
-    if any("CHECKSUM" in hdu.header or "DATASUM" in hdu.header for hdu in hdulist):
-        return {}
     hdus = {hdu.name: hdu for hdu in hdulist if isinstance(hdu, fits.ImageHDU) and hdu.ver == 1}
-    if "SCI" not in hdus or len(hdus["SCI"].shape) != 3:
+    if "SCI" not in hdus or len(hdus["SCI"].shape) != 3 or _has_sum(hdulist[0].header):
         return {}
     shape = hdus["SCI"].shape
     return {
@@ -55,8 +53,14 @@ def plain_cubes(path: str | Path, hdulist: fits.HDUList) -> dict[str, Place]:
 
 
 def _is_plain(header: fits.Header, *, flags: bool) -> bool:
+    if _has_sum(header):
+        return False
     stored = tuple(header.get(key, default) for key, default in _LAYOUT.items())
     return stored == ((32, 1 << 31, 1, None) if flags else (-32, 0, 1, None))
+
+
+def _has_sum(header: fits.Header) -> bool:
+    return "CHECKSUM" in header or "DATASUM" in header
 
 
 _LAYOUT = {"BITPIX": 0, "BZERO": 0, "BSCALE": 1, "BLANK": None}

@@ -98,7 +98,7 @@ class OutlierDetectionStep(WebbStep):
             log.info("%s: %d outliers", name, outliers.n_found.sum())
 
     def _save_median(self, exposure: CubeModel, outliers: Outliers) -> None:
-        median = ImageModel(validate_on_assignment=False)
+        median = models.new_model(ImageModel)
         models.take_metadata(median, exposure)
         median.data = outliers.median.astype(np.float32)
         asn_id = self.search_attr("asn_id")

@@ -136,7 +136,7 @@ class ResampleStep(WebbStep):
                 exposure_time=_exposure_time(model),
                 common_variance=models.extension(model, "VAR_COMMON"),
             )
-        like = CubeModel(validate_on_assignment=False)
+        like = models.new_model(CubeModel)
         models.take_metadata(like, model)
         like.meta.filename = model.meta.filename
         speckles = models.extension(model, "VAR_SPECKLE")
@@ -221,7 +221,7 @@ class ResampleStep(WebbStep):
         from webbalign.products.wcs import combined_s_region, set_output_keywords
 
         options: Resample = self.options
-        image = ImageModel(validate_on_assignment=False)
+        image = models.new_model(ImageModel)
         exposures = [average.model for average, _ in chosen]
         models.take_metadata(image, exposures[0])
         if options.blendheaders:
