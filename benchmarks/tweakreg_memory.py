@@ -123,8 +123,8 @@ def main() -> bool:
             rows.append(row(number, memory, peak))
             what = f"{number} frames, `--memory {memory}`: resident, {peak.processes} processes"
             report.below(what, peak.resident, bound, ".0f", " MB")
-    heads = ["frames", "`--memory`", "peak, shared pages once, MB", "peak, shared pages in each process, MB",
-             "processes"]  # fmt: skip
+    heads = ["frames", "`--memory`", "peak, shared pages once, MB",
+             "peak, shared pages in each process, MB", "processes"]  # fmt: skip
     report.table(heads, rows)
     report.note(
         f"`webbalign tweakreg --no-in-memory` with absolute alignment on {CORES} cores; the memory "
