@@ -23,9 +23,11 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from webbalign.core.mapped import Scratch, scratch_of, visit
 from webbalign.products import models
 from webbalign.products.atomic import Seal, atomic_path
-from webbalign.products.flagged import forget_sums, renew_headers
+from webbalign.products.flagged import copied, forget_sums, renew_headers
 from webbalign.products.headers import read_header
-from webbalign.products.streams import array_header, write_image
+from webbalign.products.raw_cubes import plain_cubes, write_image
+from webbalign.products.shared_cubes import Place
+from webbalign.products.streams import array_header
 
 __all__ = ["allocate", "hold", "is_held", "save_held"]
 
@@ -65,8 +67,11 @@ def hold(path: str | Path, folder: str | Path) -> CubeModel:
         cubes = {}
         # a full disk, or a damaged file: the ordinary way of opening has the words for it
         with contextlib.suppress(OSError, TypeError, ValueError):
+            plain = plain_cubes(path, hdulist)
             for name, extname in models.EXTENSIONS.items():
-                if extname in hdulist and _is_plain(hdulist[extname], shape):
+                if extname in plain:
+                    cubes[name] = _in_scratch(path, plain[extname], shape, folder)
+                elif extname in hdulist and _is_image(hdulist[extname], shape):
                     cubes[name] = _copied(hdulist[extname], folder, name == "dq")
         if not {"data", "dq"} <= set(cubes):
             return models.open_cube(path)
@@ -78,8 +83,16 @@ def hold(path: str | Path, folder: str | Path) -> CubeModel:
         return models.opened(path, hdulist, cubes=cubes)
 
 
-def _is_plain(hdu: Any, shape: tuple[int, ...]) -> bool:
+def _is_image(hdu: Any, shape: tuple[int, ...]) -> bool:
     return isinstance(hdu, fits.ImageHDU) and hdu.shape == shape
+
+
+def _in_scratch(path: Path, place: Place, shape: tuple[int, ...], folder: str | Path) -> np.ndarray:
+    cube = _in_file(shape, np.dtype(np.uint32 if place.is_offset else np.float32), str(folder))
+    with open(path, "rb") as file:
+        for index in visit(cube):
+            cube[index] = place.read(file, index * cube[0].size, shape[1:])
+    return cube
 
 
 def _copied(hdu: Any, folder: str | Path, flags: bool) -> np.ndarray:
@@ -148,29 +161,37 @@ def save_held(
              and cube.shape == model.data.shape}  # fmt: skip
     source = getattr(model, "_source_path", None)
     with models.quiet_schema_warnings(), atomic_path(path, recipe) as temporary:
-        if flagged and source is not None and Path(source).is_file():
-            content = _rest_of_source(model, source, cubes, path)
-        else:
-            content = _rest_of_model(model, temporary)
-        with open(temporary, "wb") as file, fits.open(io.BytesIO(content)) as rest:
-            _write(file, rest, content, cubes)
+        if not (flagged and source is not None and Path(source).is_file()):
+            _assemble(_rest_of_model(model, temporary), cubes, temporary)
+        elif (content := _copied_or_rest(model, source, cubes, path, temporary)) is not None:
+            _assemble(content, cubes, temporary)
     model.meta.filename = path.name
     return path
 
 
-def _rest_of_source(
-    model: CubeModel, source: str, cubes: Mapping[str, np.ndarray], path: Path
-) -> bytes:
-    """Return the file that an exposure came from, with new keywords and without cubes."""
+def _copied_or_rest(
+    model: CubeModel, source: str, cubes: Mapping[str, np.ndarray], path: Path, temporary: Path
+) -> bytes | None:
+    """Copy the file that an exposure came from, with new keywords and cubes, byte by byte.
+
+    If it is not laid out so, return it with new keywords and without cubes.
+    """
     buffer = io.BytesIO()
     with fits.open(source, memmap=False) as hdulist:
         renew_headers(hdulist, model, path)
+        if copied(model, source, hdulist, temporary):
+            return None
         forget_sums(hdulist)
         for extname in cubes:
             if extname in hdulist:
                 hdulist[extname].data = None
         hdulist.writeto(buffer, output_verify="silentfix")
     return buffer.getvalue()
+
+
+def _assemble(content: bytes, cubes: Mapping[str, np.ndarray], path: Path) -> None:
+    with open(path, "wb") as file, fits.open(io.BytesIO(content)) as rest:
+        _write(file, rest, content, cubes)
 
 
 def _rest_of_model(model: CubeModel, temporary: Path) -> bytes:
