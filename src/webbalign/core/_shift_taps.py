@@ -72,13 +72,10 @@ def shift_positive(image: Array, dx: float, dy: float) -> Array:
     Values may be infinite: what an infinite value contributes to is infinite.
     """
     for axis, shift in ((1, dx), (0, dy)):
-        taps = nearest_taps(shift)
-        moved = _moved(image, taps[0][0], axis)
-        if len(taps) == 2:
-            moved *= taps[0][1]
-            second = _moved(image, taps[1][0], axis)
-            second *= taps[1][1]
-            moved += second
+        (whole, weight), *more = nearest_taps(shift)
+        moved = _moved(image, whole, axis, weight)
+        for whole, weight in more:
+            moved += _moved(image, whole, axis, weight)
         image = moved
     return image
 
@@ -92,17 +89,22 @@ def _floor(shift: float) -> tuple[int, float]:
     return (whole, part) if part < 1 else (whole + 1, 0.0)
 
 
-def _moved(image: NDArray, whole: int, axis: int) -> NDArray:
-    """Return a copy of an array moved by whole pixels along an axis; its edge is repeated."""
+def _moved(image: NDArray, whole: int, axis: int, weight: float = 1.0) -> NDArray:
+    """Return an array moved by whole pixels along an axis, times a weight; its edge is repeated."""
     out = np.empty_like(image)
     n = image.shape[axis]
     whole = min(max(whole, -n), n)
     # views with the axis first
     source, target = (image, out) if axis == 0 else (image.T, out.T)
     if whole >= 0:
-        target[whole:], target[:whole] = source[: n - whole], source[:1]
+        parts = ((slice(whole, n), slice(n - whole)), (slice(whole), slice(1)))
     else:
-        target[:whole], target[whole:] = source[-whole:], source[-1:]
+        parts = ((slice(n + whole), slice(-whole, n)), (slice(n + whole, n), slice(n - 1, n)))
+    for to, of in parts:
+        if weight == 1.0:
+            target[to] = source[of]
+        else:
+            np.multiply(source[of], image.dtype.type(weight), out=target[to])
     return out
 
 
