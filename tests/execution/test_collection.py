@@ -1,9 +1,11 @@
 """Tests of sparing what exists from garbage collection."""
 
 import gc
+import weakref
 
 import pytest
 
+from webbalign.execution import executor
 from webbalign.execution.collection import spared_from_collection
 
 
@@ -23,3 +25,22 @@ def test_cycles_made_inside_are_still_collected():
         cycle.append(cycle)
         del cycle
         assert gc.collect() > 0
+
+
+class Cycle:
+    """Refers to itself, as the arrays of a closed file do."""
+
+    def __init__(self):
+        self.me = self
+
+
+@pytest.mark.parametrize("kind", ["serial", "threads"])
+def test_cycles_of_an_item_do_not_outlive_it(kind):
+    left = []
+
+    def work(item):
+        left.append(weakref.ref(Cycle()))
+        return sum(ref() is not None for ref in left[:-1])
+
+    with spared_from_collection(), executor(kind, workers=1) as pool:
+        assert list(pool.map(work, range(5))) == [0] * 5

@@ -64,9 +64,9 @@ class ImageMemory:
         return max(1, min(fitting, available_cores() if most is None else most))
 
 
-# Finding stars and correcting images: 388 MB alone; 157 + 170 + 13 MB and 264 MB for each worker;
-# 8 MB more for 24 images more.
-STARS = ImageMemory(alone=410e6, shared=360e6, each=270e6, per_image=0.4e6)
+# Finding stars and correcting images: 291 MB alone; 157 + 170 + 13 MB and 264 MB for each worker;
+# 6 to 8 MB more for some 20 images more.
+STARS = ImageMemory(alone=330e6, shared=360e6, each=270e6, per_image=0.4e6)
 
 CORRELATION = ImageMemory(alone=900e6, shared=500e6, each=700e6, per_image=0.5e6)
 
