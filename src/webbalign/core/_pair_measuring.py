@@ -123,9 +123,12 @@ def _common(first: GridImage, second: GridImage) -> tuple[tuple[int, int], tuple
     return ranges[0], ranges[1]
 
 
-def _window(image: GridImage, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+def _window(
+    image: GridImage, rows: tuple[int, int], columns: tuple[int, int]
+) -> NDArray[np.float32]:
     """Cut a window of the grid out of an image, NaN where it has nothing."""
-    window = np.full((max(rows[1] - rows[0], 0), max(columns[1] - columns[0], 0)), np.nan)
+    shape = max(rows[1] - rows[0], 0), max(columns[1] - columns[0], 0)
+    window = np.full(shape, np.nan, np.float32)
     into, out = [], []
     for axis, (a, b) in enumerate((rows, columns)):
         start = image.origin[axis]

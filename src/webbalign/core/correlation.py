@@ -157,6 +157,7 @@ def correlate(
     verdict = _judged(found, flat)
     if verdict is not CorrelationStatus.OK:
         return _failed(verdict, centre, found)
+    del flat  # the fit needs the room: the images may be full frames
     # the fit: what is masked in one is masked in both, lest their local means differ
     whole = (round(found.dy), round(found.dx))
     both = mask_1 & _displaced(mask_2, (-whole[0], -whole[1]))
@@ -165,6 +166,7 @@ def correlate(
         _prepared(one, both, options.corr_highpass),
         _prepared(two, _displaced(both, whole), options.corr_highpass),
     ]
+    del one, two
     fit = _fitted(prepared, found, centre, options)
     return _result(fit, found, max_shift)
 
