@@ -68,7 +68,9 @@ class ImageMemory:
 # 6 to 8 MB more for some 20 images more.
 STARS = ImageMemory(alone=330e6, shared=360e6, each=270e6, per_image=0.4e6)
 
-CORRELATION = ImageMemory(alone=900e6, shared=500e6, each=700e6, per_image=0.5e6)
+# Stacking and correlating MIRI's full frames of visits that overlap: 780 MB alone; 362 + 12 MB and
+# up to 671 MB for each worker, with 16 images.
+CORRELATION = ImageMemory(alone=820e6, shared=420e6, each=700e6, per_image=0.5e6)
 
 
 def count_images(files: Sequence[str]) -> int:

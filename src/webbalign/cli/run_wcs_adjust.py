@@ -9,6 +9,7 @@ from typing import Any
 from webbalign.cli.checks import check_options
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.image_memory import CORRELATION, STARS
 from webbalign.cli.parser import Parsed
 from webbalign.cli.running import image_pool, not_aligned
 from webbalign.cli.terminal import Terminal
@@ -24,7 +25,7 @@ _CORRELATION = ("corr_", "stack_")
 
 def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Measure the corrections of a target and print them."""
-    from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions
+    from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, parse_method
 
     place = parsed.positionals[0]
     folder = Path(place)
@@ -52,7 +53,9 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     terminal.adopt_libraries()
     images = {band: band_images(place, band) for band in bands}
     output = Path(parsed.get("output_dir", default=".")).expanduser()
-    with image_pool(parsed, sum(map(len, images.values()))) as pool:
+    by_stars = set(parse_method(given.get("method", "tweakreg")).values()) == {"tweakreg"}
+    taken = STARS if by_stars else CORRELATION
+    with image_pool(parsed, sum(map(len, images.values())), taken=taken) as pool:
         adjust = get_wcs_adjust(
             images,
             output_dir=output,
