@@ -130,6 +130,13 @@ def test_nothing_to_solve(pairs):
     assert [fit.status for fit in solution.groups] == [ImageStatus.REFERENCE, ImageStatus.UNCHANGED]
 
 
+def test_of_equal_parts_the_one_with_more_pixels_holds_the_frame():
+    pairs = [pair("a", "b"), pair("c", "d", n_pixels=1001)]
+    fits = {fit.name: fit.status for fit in solve_pairs(frames(NAMES[:4]), pairs, PLANE).groups}
+    assert ImageStatus.REFERENCE in (fits["c"], fits["d"])
+    assert fits["a"] is fits["b"] is ImageStatus.UNCHANGED
+
+
 def test_the_order_changes_nothing():
     rng = np.random.default_rng(8)
     pairs = all_pairs(rng=rng)

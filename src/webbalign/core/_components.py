@@ -222,10 +222,15 @@ def common_stars(
 
 
 def reference_group(field: StarField, groups: Sequence[int], rows: NDArray[np.intp]) -> int:
-    """Return the group with most stars in common with others; then most stars; then by name."""
-    common = np.bincount(field.group[rows], minlength=len(field.groups))
-    stars = np.bincount(field.group, minlength=len(field.groups))
-    return min(groups, key=lambda g: (-common[g], -stars[g], field.groups[g].name))
+    """Return the group with most stars in common with others; then most stars; then best places.
+
+    By name only if all of that is the same: it is not to matter how images are called.
+    """
+    number = len(field.groups)
+    common, stars = (np.bincount(of, minlength=number) for of in (field.group[rows], field.group))
+    known = field.weight[rows] / np.square(field.sigma[rows])
+    told = np.bincount(field.group[rows], known, minlength=number)
+    return min(groups, key=lambda g: (-common[g], -stars[g], -told[g], field.groups[g].name))
 
 
 def observe(

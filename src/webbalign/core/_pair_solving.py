@@ -50,7 +50,7 @@ def solve_pairs(
         In which the pairs were measured.
     reference : str, optional
         The group that stays where it is; default: that with the most pixels in pairs within the
-        largest connected part, then the first by name.
+        largest connected part (of equal ones that with the most pixels), then the first by name.
     sigma : float
         Pairs farther than this from closure, in errors, are rejected.
     group_error : float
@@ -162,7 +162,8 @@ def _main_part(
         return set(), None
     if reference is None or reference not in part:
         labels = list(part.values())
-        largest = min(set(labels), key=lambda label: (-labels.count(label), label))
+        told = {label: sum(pixels[name] for name in part if part[name] == label) for label in part}
+        largest = min(set(labels), key=lambda one: (-labels.count(one), -told[one], one))
         inside = [name for name in part if part[name] == largest]
         reference = min(inside, key=lambda name: (-pixels[name], name))
     return {name for name in part if part[name] == part[reference]}, reference

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, correlate1d, gaussian_filter, shift
 
 from webbalign.core._correlation_filters import Highpass, smoothed
-from webbalign.core._fit_system import few_blocks, step_response
+from webbalign.core._fit_system import step_response
+from webbalign.core._layer_equations import LayerEquations
 from webbalign.core.correlation import CorrelationStatus
 
 __all__ = ["LayerShifts", "layer_shifts", "move_layer"]
@@ -40,8 +41,8 @@ _SOFT = 4.0
 _NEAR = 1.5
 # share of the pixels whose slopes are below those that tell of displacements
 _STEEP = 0.98
-# common pixels, and blocks of them, to say anything
-_MIN_PIXELS, _MIN_BLOCKS = 256, 4
+# common pixels to say anything
+_MIN_PIXELS = 256
 # errors that a shift may have at most, px
 _WORST = 0.2
 
@@ -150,82 +151,6 @@ def _failed(status: CorrelationStatus, shape: tuple[int, ...]) -> LayerShifts:
     return LayerShifts(status, np.zeros((n, 2)), np.zeros((2 * n,) * 2), middle, np.zeros((3, 3)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Equations:
-    """Sums over the pixels of each block that the same layers show.
-
-    Attributes
-    ----------
-    block : ndarray of int (m,)
-        Block of each of the m classes of pixels.
-    place : ndarray (m, 2)
-        Mean x, y of its pixels.
-    seen : ndarray (m, n)
-        Layers that show it, 1 or 0.
-    slope : ndarray (m, 2, 2)
-        Sum of weight times slope times slope.
-    left : ndarray (m, n, 2)
-        Sum of weight times slope times deviation from the mean.
-    """
-
-    block: NDArray[np.intp]
-    place: Array
-    seen: Array
-    slope: Array
-    left: Array
-
-    def _normal(self) -> tuple[Array, Array]:
-        """Return normal matrices (blocks, 2 n, 2 n) and right-hand sides (blocks, 2 n)."""
-        n, number = self.seen.shape[1], int(self.block.max()) + 1
-        # a layer against the mean of those that are seen there
-        share = self.seen[:, :, None] * (
-            np.eye(n) - self.seen[:, None, :] / np.maximum(self.seen.sum(1), 1.0)[:, None, None]
-        )
-        full = np.einsum("mij,mab->miajb", share, self.slope).reshape(-1, 2 * n, 2 * n)
-        matrix, right = np.zeros((number, 2 * n, 2 * n)), np.zeros((number, 2 * n))
-        np.add.at(matrix, self.block, full)
-        np.add.at(right, self.block, -self.left.reshape(-1, 2 * n))
-        return matrix, right
-
-    def _solve(self, matrix: Array, right: Array) -> Array:
-        """Solutions whose sum over the layers is zero; no step where nothing is known."""
-        n = self.seen.shape[1]
-        scale = float(np.trace(matrix, axis1=-2, axis2=-1).max()) / (2 * n)
-        common = np.kron(np.ones((n, n)), np.eye(2)) + 1e-9 * np.eye(2 * n)
-        solved = np.linalg.solve(matrix + scale * common, right[..., None])[..., 0]
-        return np.asarray(solved)
-
-    def solution(self) -> Array:
-        """Return the displacements (n, 2)."""
-        matrix, right = self._normal()
-        return self._solve(matrix.sum(axis=0), right.sum(axis=0)).reshape(-1, 2)
-
-    def jackknife(self) -> Array:
-        """Return the covariance (2 n, 2 n) from leaving out one block after another."""
-        matrix, right = self._normal()
-        number = len(matrix)
-        if number < _MIN_BLOCKS:
-            return np.full(matrix.shape[1:], np.nan)
-        all_matrix, all_right = matrix.sum(axis=0), right.sum(axis=0)
-        change = self._solve(all_matrix - matrix, all_right - right)
-        change -= change.mean(axis=0)
-        grown = few_blocks(np.trace(matrix, axis1=1, axis2=2))
-        return np.asarray(grown * (number - 1) / number * change.T @ change)
-
-    def effect(self) -> tuple[Array, Array]:
-        """Return the middle (2,), and dx, dy, rotation of the mean by displacements (3, 2 n)."""
-        weight = np.trace(self.slope, axis1=1, axis2=2)
-        centre = weight @ self.place / weight.sum()
-        x, y = (self.place - centre).T
-        moves = np.zeros((len(x), 2, 3))
-        moves[:, 0, 0] = moves[:, 1, 1] = 1.0
-        moves[:, 0, 2], moves[:, 1, 2] = -y, x
-        normal = np.einsum("m,mai,maj->ij", weight, moves, moves)
-        part = self.seen / np.maximum(self.seen.sum(axis=1), 1.0)[:, None]
-        right = np.einsum("m,mai,mk->ika", weight, moves, part).reshape(3, -1)
-        return centre, np.linalg.solve(normal, right)
-
-
 class _Problem:
     """Smoothed layers and who shows what."""
 
@@ -253,7 +178,7 @@ class _Problem:
     def _sum(self, values: NDArray[np.generic]) -> Array:
         return np.bincount(self._class, values.astype(np.float64)).astype(np.float64)
 
-    def linearised(self, moved: Array) -> _Equations:
+    def linearised(self, moved: Array) -> LayerEquations:
         """Return the equations after displacements (n, 2) were taken back."""
         layers = [
             move_layer(a, step) if step.any() else a
@@ -277,7 +202,7 @@ class _Problem:
         slope = self._slope
         products = [[self._sum(weight * a * b) for b in slope] for a in slope]
         pulls = [[self._sum(weight * a * one) for a in slope] for one in left]
-        return _Equations(
+        return LayerEquations(
             self._block,
             self._place,
             self._seen,

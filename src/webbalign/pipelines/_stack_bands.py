@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,11 @@ from webbalign.core.image_pairs import (
     overlapping_pairs,
     solve_pairs,
 )
-from webbalign.core.network import GroupFrame
 from webbalign.core.pair_triangles import contradicted
-from webbalign.core.planes import TangentPlane, sky_to_vectors
 from webbalign.execution import Progress
+from webbalign.pipelines._correlated_visits import CorrelatedVisits, visit_frame
 from webbalign.pipelines._pair_entries import failed_entry, pair_entry
 from webbalign.pipelines._star_bands import BandJob, Map
-from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.kept_stacks import keep_stack, kept_stack, stack_mark
 from webbalign.products.names import root
@@ -40,7 +38,7 @@ from webbalign.products.stacks import (
     stack_images,
 )
 from webbalign.products.visit_frames import MeasuredBand
-from webbalign.products.visits import AdjustKey, visit_of
+from webbalign.products.visits import visit_of
 
 __all__ = ["STACK_FOLDER", "CorrelatedVisits", "correlated", "measure_correlation", "stack_dithers"]
 
@@ -93,40 +91,6 @@ class _PairTask:
 
     def run(self) -> ImagePair:
         return measure_pair(self.first, self.second, self.pixel_scale, self.options, band=self.band)
-
-
-@dataclass(frozen=True, eq=False)
-class CorrelatedVisits:
-    """What the correlation of the stacks of visits gave.
-
-    Attributes
-    ----------
-    grid : StackGrid
-    keys : dict
-        The visits by their names.
-    infos : dict
-        Images of each.
-    bands : dict
-        Bands of each.
-    pairs : tuple of ImagePair
-    wrong : tuple of ImagePair
-        Of these, those that others contradict.
-    frames : tuple of GroupFrame
-        One for each visit with a good pixel, in the order of their names.
-    """
-
-    grid: StackGrid
-    keys: dict[str, AdjustKey]
-    infos: dict[str, list[ImageInfo]]
-    bands: dict[str, tuple[str, ...]]
-    pairs: tuple[ImagePair, ...]
-    wrong: tuple[ImagePair, ...]
-    frames: tuple[GroupFrame, ...]
-
-    @property
-    def right(self) -> list[ImagePair]:
-        """The pairs that no others contradict."""
-        return [pair for pair in self.pairs if pair not in self.wrong]
 
 
 def measure_correlation(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
@@ -205,7 +169,7 @@ def correlated(job: BandJob, map: Map, progress: Progress) -> CorrelatedVisits:
         f"{job.band}: correlate",
     )  # fmt: skip
     wrong = [pair for pair, bad in zip(pairs, contradicted(pairs), strict=True) if bad]
-    frames = [_frame(name, groups[name]) for name in sorted(groups) if name not in empty]
+    frames = [visit_frame(name, groups[name]) for name in sorted(groups) if name not in empty]
     return CorrelatedVisits(
         grid, keys, groups, {name: tuple(sorted(found)) for name, found in bands.items()},
         tuple(pairs), tuple(wrong), tuple(frames),
@@ -259,17 +223,6 @@ def _stack_tasks(job: BandJob, infos: Sequence[ImageInfo], grid: StackGrid) -> l
             _StackTask(name, paths, grid, job.stacking, box, band, place, mark, job.overwrite)
         )
     return tasks
-
-
-def _frame(name: str, infos: Iterable[ImageInfo]) -> GroupFrame:
-    """Lay a plane on the middle of a visit's images."""
-    planes = [image_plane(info.wcs, info.wcsinfo, info.shape, info.name) for info in infos]
-    vectors = sky_to_vectors(np.concatenate([p.plane.to_sky(p.outline) for p in planes]))
-    # the middle of the box, not the mean: a sum depends on its order
-    middle = (vectors.min(axis=0) + vectors.max(axis=0)) / 2
-    plane = TangentPlane.around(middle[None])
-    xy = plane.from_vectors(vectors)
-    return GroupFrame(name, plane, "rshift", np.zeros(2), float(np.hypot(*xy.T).max()))
 
 
 # Stacks to look at --------------------------------------------------------------------------------

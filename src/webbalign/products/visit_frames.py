@@ -224,7 +224,8 @@ def _held(entries: Sequence[VisitCorrection], band: MeasuredBand) -> list[VisitC
     """Make a visit of the frame's best band the identity, and move the others with it."""
     visits = {entry.key: entry for entry in entries if not entry.key.exposure}
     fixed = [entry for entry in band.good if not entry.cov.any()] or list(band.good)
-    first = min(fixed, key=lambda entry: (-entry.n_used, str(entry.key)))
+    # by name only if they are equally well measured
+    first = min(fixed, key=lambda one: (-one.n_used, float(np.trace(one.cov)), str(one.key)))
     reference = visits[visit_key(first)]
     # both modules of the visit may stand there apart: the first one holds them
     plane = reference.plane
