@@ -326,6 +326,12 @@ def test_ignored_members_are_named(sequence, tmp_path, caplog):
     assert "x.fits: member of exptype 'background' takes no part" in caplog.text
 
 
+def test_too_little_memory_is_refused_before_any_work(sequence, tmp_path):
+    with pytest.raises(OptionError, match=r"'memory' is 0.20 GB.*at least"):
+        run(sequence.association, output_dir=tmp_path, memory="200MB")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["processes", "dask"])
 def test_other_processes_write_the_same_products_to_the_bit(

@@ -30,6 +30,7 @@ from webbalign.products.provenance import Finding, Recipe, State, judge, keep
 from webbalign.products.references import read_psfmask
 from webbalign.products.streams import open_aligned
 from webbalign.reports.summary import Coron3Summary, ExposureRow
+from webbalign.steps._memory import cut
 from webbalign.steps.align_refs import AlignRefsStep
 from webbalign.steps.klip import KlipStep
 from webbalign.steps.outlier_detection import OutlierDetectionStep
@@ -96,6 +97,7 @@ class Coron3Pipeline(WebbPipeline):
         self.prepare_folder()
         self.recipes = Coron3Recipes(association, self)
         with self.mapped(expected_seconds(association, headers, self.align_refs.options)):
+            self._refuse_small_memory(association, headers)
             self._flag_elsewhere(association)
             stack = self._stack(association)
             subtracted = [self._subtract(path, stack) for path in association.science]
@@ -112,6 +114,11 @@ class Coron3Pipeline(WebbPipeline):
             read_psfmask(mask, self.align_refs.psfmask_convention)
         if self.stack_refs.skip:
             raise OptionError("option 'steps.stack_refs.skip': the PSF stack cannot be left out")
+
+    def _refuse_small_memory(self, association: Association, headers: Mapping[Path, Any]) -> None:
+        """Refuse now a memory in which the work cannot be done, however it is cut up."""
+        npsfs = sum(headers[path].nints for path in association.psf)
+        cut(self.runtime, npsfs, int(np.prod(headers[association.science[0]].image_shape)))
 
     def _refuse_replacing(self, association: Association) -> None:
         """With ``--no-overwrite``, refuse now what would be refused in the middle of the work."""

@@ -49,18 +49,16 @@ def cut(runtime: Runtime, npsfs: int, npix: int) -> Cut:
         If the memory given is not enough, saying how much would be.
     """
     at_once = max(runtime.workers or 1, 1)
-    processes = 0 if runtime.shares_memory else at_once
-    # this process has images of its own while its workers work
-    tasks = at_once + (1 if processes else 0)
-    base = MAIN + processes * WORKER
+    # workers are idle, and have given back what they took, while this process finds the errors
+    base = MAIN + (0 if runtime.shares_memory else at_once * WORKER)
     fixed = npix * (REFERENCES_AT_ONCE * AT_WORK + IMAGES) + npsfs * (5 * 8 * CHUNK + 48 * npsfs)
-    least = base + tasks * (fixed + npix * IN_FIT)
+    least = base + at_once * (fixed + npix * IN_FIT)
     if runtime.memory is not None and runtime.memory < least:
         raise OptionError(
             f"option 'memory' is {runtime.memory / 1e9:.2f} GB; {npsfs} references of {npix} pixels"
             f" with {at_once} worker{'s' if at_once > 1 else ''} need at least {least / 1e9:.2f} GB"
         )
-    share = ((runtime.memory or _half_of_machine()) - base) / tasks - fixed
+    share = ((runtime.memory or _half_of_machine()) - base) / at_once - fixed
     whole = npsfs * npix * (KEPT + IN_MATRIX)
     in_memory = share >= whole + npix * IN_FIT
     left = share - whole if in_memory else share
