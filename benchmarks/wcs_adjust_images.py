@@ -93,14 +93,15 @@ def _rms(values: Any, axis: int | None = None) -> Any:
 
 def main() -> bool:
     """Measure and report."""
-    chosen = common.arguments(__doc__, seeds=(8, "fields by which errors are judged"))
+    chosen = common.arguments(__doc__, seeds=(16, "fields by which errors are judged"))
     report = Report("wcs adjust 1b", "wcs_adjust_images", "Images of a diffuse band")
     made = adjust.mosaic((BAND, OTHER), chosen.quick)
     accuracy(report, made, (BAND, OTHER), "4 visits of one field")
     if not chosen.quick:
         tiles = adjust.mosaic((BAND,), chosen.quick, tiles=(2, 2), tile_overlap=0.2)
         accuracy(report, tiles, (BAND,), "4 tiles that overlap by a fifth")
-    errors(report, chosen.quick, 2 if chosen.quick else chosen.seeds)
+    fields = 2 if chosen.quick else chosen.seeds
+    errors(report, chosen.quick, fields)
     report.note(
         "`--method cross_corr`; nebulosity and few stars, four visits of four dithers, pointing "
         "errors of 0.3-1 arcsec, 0.01 deg of roll, 3 mas per axis and exposure. Judged by the GWCS "
@@ -109,8 +110,7 @@ def main() -> bool:
         "measured elsewhere can know. Pulls: errors of shift and roll of each visit with respect "
         "to the reference visit, whose own error is that of the frame, divided by the stated "
         "errors; their rms over all visits and fields. Visits of a field share the error of the "
-        f"reference: {'few' if chosen.quick else chosen.seeds} fields tell the pull to about "
-        "15 percent."
+        f"reference: {fields} fields tell the pull to about {0.37 / fields**0.5:.0%}."
     )
     return report.write()
 
