@@ -151,7 +151,7 @@ def opened(
 ) -> CubeModel:
     """Do the work of :func:`open_cube` on an open file; `cubes` replace the arrays it holds."""
     try:
-        model = _read_cube(hdulist, wcs) if header else _read_arrays(path, hdulist)
+        model = _read_cube(hdulist, wcs) if header else _read_arrays(path, hdulist, cubes or {})
     except (OSError, TypeError, ValueError) as error:
         raise InputError(path, f"not readable as CubeModel ({error})") from None
     for name, cube in (cubes or {}).items():
@@ -178,8 +178,11 @@ def _read_cube(hdulist: fits.HDUList, wcs: bool) -> CubeModel:
     return model
 
 
-def _read_arrays(path: Path, hdulist: fits.HDUList) -> CubeModel:
-    """Read what is needed without the metadata: the variances only if they have to replace ERR."""
+def _read_arrays(path: Path, hdulist: fits.HDUList, cubes: Mapping[str, np.ndarray]) -> CubeModel:
+    """Read what is needed without the metadata, and is not there already.
+
+    Variances are read only if they have to replace ERR.
+    """
     model = new_model(CubeModel)
     plain = plain_cubes(path, hdulist)
 
@@ -187,7 +190,9 @@ def _read_arrays(path: Path, hdulist: fits.HDUList) -> CubeModel:
         with open(path, "rb") as file:
             for name in names:
                 extname = EXTENSIONS[name]
-                if extname in plain:
+                if name in cubes:
+                    setattr(model, name, cubes[name])
+                elif extname in plain:
                     setattr(model, name, plain[extname].read(file, 0, hdulist[extname].shape))
                 elif extname in hdulist and hdulist[extname].data is not None:
                     setattr(model, name, hdulist[extname].data)
