@@ -193,13 +193,15 @@ def test_several_files_come_together_and_the_size_is_told(server, caplog):
         remote.all_local([*names, server.address("none.fits")])
 
 
-def test_a_full_disk_is_told(server, cache, monkeypatch):
+def test_a_full_disk_is_told(server, cache, monkeypatch, request):
     async def no_room(self, rpath, lpath, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     from fsspec.implementations.http import HTTPFileSystem
 
+    # (its instances keep the methods that their class had)
     HTTPFileSystem.clear_instance_cache()
+    request.addfinalizer(HTTPFileSystem.clear_instance_cache)
     monkeypatch.setattr(HTTPFileSystem, "_get_file", no_room)
     with pytest.raises(InputError, match=rf"{cache}: x\.fits cannot be written \(No space"):
         remote.local(server.put("x.fits", b"stars"))
