@@ -11,6 +11,8 @@ from astropy.io import fits
 from webbalign.pipelines.coron3 import run, status
 from webbalign.products.provenance import State, survey
 
+SLOW = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(sequence, tmp_path_factory):
@@ -62,6 +64,7 @@ def test_nothing_is_made_again(resume, folder, finished, caplog):
     )
 
 
+@SLOW
 def test_without_resume_all_is_made_again(sequence, folder, caplog):
     caplog.set_level(logging.INFO, "webbalign")
     whole = contents(folder)
@@ -70,7 +73,11 @@ def test_without_resume_all_is_made_again(sequence, folder, caplog):
     assert contents(folder) == whole
 
 
-@pytest.mark.parametrize("kind", ["crfints", "psfstack", "psfalign", "psfsub", "i2d", "shifts"])
+@pytest.mark.parametrize(
+    "kind",
+    ["crfints", "psfstack", pytest.param("psfalign", marks=SLOW), "psfsub",
+     pytest.param("i2d", marks=SLOW), pytest.param("shifts", marks=SLOW)],
+)  # fmt: skip
 def test_what_is_missing_is_made_with_the_same_bits(resume, folder, kind):
     whole = contents(folder)
     for path in folder.glob(f"*_{kind}.*"):
@@ -79,6 +86,7 @@ def test_what_is_missing_is_made_with_the_same_bits(resume, folder, kind):
     assert contents(folder) == whole
 
 
+@SLOW
 def test_what_a_run_has_just_begun_with_is_enough(resume, folder):
     whole = contents(folder)
     for path in folder.iterdir():
@@ -93,10 +101,11 @@ def test_what_a_run_has_just_begun_with_is_enough(resume, folder):
     [
         ({"steps": {"klip": {"truncate": 3}}}, {"psfsub", "i2d"}),
         ({"steps": {"resample": {"pixfrac": 0.8}}}, {"i2d"}),
-        ({"steps": {"align_refs": {"median_box_length": 5}}}, {"psfalign", "psfsub", "i2d"}),
+        pytest.param({"steps": {"align_refs": {"median_box_length": 5}}},
+                     {"psfalign", "psfsub", "i2d"}, marks=SLOW),
         ({"mark": [312.0, -31.0]}, {"png"}),
-        ({"steps": {"outlier_detection": {"snr": "4.0 3.0"}}},
-         {"crfints", "psfstack", "psfalign", "psfsub", "i2d"}),
+        pytest.param({"steps": {"outlier_detection": {"snr": "4.0 3.0"}}},
+                     {"crfints", "psfstack", "psfalign", "psfsub", "i2d"}, marks=SLOW),
     ],
 )  # fmt: skip
 def test_a_changed_option_recomputes_what_depends_on_it(
@@ -111,6 +120,7 @@ def test_a_changed_option_recomputes_what_depends_on_it(
     assert {item.state for item in found} == {State.DONE}
 
 
+@SLOW
 def test_a_changed_input_recomputes_what_depends_on_it(sequence, folder, tmp_path, caplog):
     inputs = shutil.copytree(sequence.association.parent, tmp_path / "in")
     association = inputs / sequence.association.name
@@ -126,7 +136,10 @@ def test_a_changed_input_recomputes_what_depends_on_it(sequence, folder, tmp_pat
     assert contents(undisturbed) == contents(folder)
 
 
-@pytest.mark.parametrize("kind", ["crfints", "psfalign", "psfsub", "i2d"])
+@pytest.mark.parametrize(
+    "kind",
+    ["crfints", pytest.param("psfalign", marks=SLOW), pytest.param("psfsub", marks=SLOW), "i2d"],
+)
 def test_a_damaged_product_is_made_again(resume, folder, caplog, kind):
     whole = contents(folder)
     path = next(folder.glob(f"*_{kind}.fits"))
@@ -140,6 +153,15 @@ def test_a_damaged_product_is_made_again(resume, folder, caplog, kind):
     assert contents(folder) == whole
 
 
+def test_the_figure_shows_the_first_exposure_if_only_the_second_is_made(resume, folder, sequence):
+    whole = contents(folder)
+    second = sequence.science[1].replace("_calints.fits", "")
+    for path in [*folder.glob(f"{second}*_psfsub.fits"), *folder.glob("*_i2d.*")]:
+        path.unlink()
+    resume()
+    assert contents(folder) == whole
+
+
 def test_leftovers_of_a_killed_run_are_swept(resume, folder):
     whole = contents(folder)
     leftover = folder / ".webbalign-partial" / "999999999-abc" / "x_psfalign.fits"
@@ -149,6 +171,7 @@ def test_leftovers_of_a_killed_run_are_swept(resume, folder):
     assert contents(folder) == whole
 
 
+@SLOW
 def test_hooks_may_do_anything(resume, caplog):
     resume(steps={"klip": {"post_hooks": ["tests.pipelines.test_resume.hook"]}})
     assert "psfsub" in made(caplog)
@@ -160,6 +183,7 @@ def hook(model):
     return model
 
 
+@SLOW
 def test_the_profile_that_repairs_the_exposure_in_passing(sequence, tmp_path):
     out = tmp_path / "jwst"
     run(sequence.association, output_dir=out, profile="jwst")
@@ -169,6 +193,7 @@ def test_the_profile_that_repairs_the_exposure_in_passing(sequence, tmp_path):
     assert contents(out) == whole
 
 
+@SLOW
 def test_without_the_aligned_references(sequence, tmp_path, caplog):
     out = tmp_path / "out"
     options = {"steps": {"align_refs": {"save_psfalign": False}, "klip": {"save_psf_model": True}}}

@@ -35,6 +35,7 @@ def made(caplog):
     return {line.rpartition("/")[2] for line in caplog.messages if line.startswith("saved ")}
 
 
+@pytest.mark.slow
 def test_an_undisturbed_run_and_a_resumed_one(align, images, tmp_path, caplog):
     whole = align()
     assert align() == whole

@@ -265,7 +265,7 @@ class Coron3Pipeline(WebbPipeline):
         self.write(subtracted, place.name, recipe=recipe.noting(notes))
         aligned.close()
         average = self.resample.average(subtracted)
-        if self._first is None:
+        if path == self.recipes.association.science[0]:
             self._first = Views(before, mean_image(subtracted), average)
         return average
 

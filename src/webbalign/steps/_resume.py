@@ -61,12 +61,14 @@ def finished(step: Any, files: Iterable[str | Path]) -> Path | None:
     files : iterable of str or Path
         What it is run on.
     """
+    files = list(files)
     known = step.class_alias in _OPENED and step.runtime.resume and step.save_results
     # more products than one: all of them are made again
     several = any(getattr(step, name, False) for name in (*_NOT_OF_PRODUCT[1:], "single"))
     if not known or several:
         return None
-    path = Path(step.make_output_path(basepath=step.output_file))
+    suffix = step.suffix or step.default_suffix()
+    path = Path(step.make_output_path(basepath=step.output_file, suffix=suffix))
     if keep(path, step.recipe(files)) is None:
         return None
     if step.class_alias != "webbalign_align_refs":
