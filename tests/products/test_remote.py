@@ -218,6 +218,28 @@ def test_without_the_extra_the_way_to_it_is_told(monkeypatch):
     assert remote.local("here/x.fits").name == "x.fits"
 
 
+@pytest.mark.parametrize(
+    "module, address", [("aiohttp", "https://127.0.0.1/x"), ("s3fs", "s3://bucket/x")]
+)
+def test_fsspec_alone_is_not_enough(monkeypatch, module, address):
+    monkeypatch.setitem(sys.modules, module, None)
+    # (file systems that were imported before are forgotten; there is a mapping of that name, too)
+    known = sys.modules["fsspec.registry"]._registry
+    for scheme in ("http", "https", "s3"):
+        monkeypatch.delitem(known, scheme, raising=False)
+    with pytest.raises(InputError, match=r"not installed.*pip install 'webbalign\[cloud\]'"):
+        remote.local(address)
+
+
+def test_a_long_download_tells_how_far_it_is(server, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="webbalign")
+    monkeypatch.setattr(_transfer, "TELL", -1.0)
+    address = server.put("x.fits", bytes(12 * 10**6))
+    remote.local(f"{address}?sig={SECRET}")
+    assert f"fetching {address}?...: " in caplog.text
+    assert " of 12 MB so far" in caplog.text
+
+
 # Associations ---------------------------------------------------------------------------------
 
 
