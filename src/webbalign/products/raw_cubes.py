@@ -16,7 +16,7 @@ from astropy.io import fits
 from webbalign.core.mapped import visit
 from webbalign.products.shared_cubes import Place
 
-__all__ = ["copy_exposure", "plain_cubes"]
+__all__ = ["copy_exposure", "plain_cubes", "write_image"]
 
 _BLOCK = 2880  # FITS files consist of blocks of this size
 _CHUNK = 1 << 20  # bytes copied at a time

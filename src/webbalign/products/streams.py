@@ -37,13 +37,11 @@ __all__ = [
     "array_header",
     "open_aligned",
     "open_quad",
-    "write_image",
 ]
 
 _BLOCK = 2880  # FITS files consist of blocks of this size
 # extension -> (attribute, bytes on disk); unsigned integers are stored as signed ones plus BZERO
 _ARRAYS = {"SCI": np.dtype(">f4"), "DQ": np.dtype(">i4"), "ERR": np.dtype(">f4")}
-_DQ_ZERO = np.uint32(1 << 31)
 
 
 # The references aligned to one integration.
@@ -193,15 +191,8 @@ def _padded(header: bytes, size: int) -> bytes:
     return header[:end].ljust(size - 80) + b"END".ljust(80)
 
 
-def write_image(file: BinaryIO, image: np.ndarray, *, flags: bool) -> None:
-    """Write an image at the end of a FITS file in progress: float32, or the uint32 of a DQ."""
-    if flags:
-        image = (image.astype(np.uint32, copy=False) ^ _DQ_ZERO).view(np.int32)
-    image.astype(">i4" if flags else ">f4").tofile(file)
-
-
 def array_header(name: str, shape: tuple[int, ...], cards: fits.Header | None) -> fits.Header:
-    """Return the header of an extension with an array that :func:`write_image` writes."""
+    """Return the header of an extension with an array that `raw_cubes.write_image` writes."""
     header = fits.Header()
     header["XTENSION"] = ("IMAGE", "Image extension")
     header["BITPIX"] = (32 if name == "DQ" else -32, "array data type")
