@@ -68,7 +68,7 @@ class FlagJob:
     @staticmethod
     def _opened(item: Flagging) -> CubeModel:
         if item.is_psf:
-            return open_psf(item.path, metadata=item.is_first)
+            return open_psf(item.path, item.place.parent, metadata=item.is_first)
         return hold(item.path, item.place.parent)
 
     def _step(self) -> OutlierDetectionStep:
@@ -80,13 +80,14 @@ class FlagJob:
         return step
 
 
-def open_psf(path: Path, *, metadata: bool) -> CubeModel:
+def open_psf(path: Path, folder: Path, *, metadata: bool) -> CubeModel:
     """Open a reference exposure, its metadata only if they are wanted (or a header was edited).
 
-    A header that was edited is made to agree with the GWCS.
+    A header that was edited is made to agree with the GWCS. Large ones lie in a scratch file in the
+    folder.
     """
     moved = read_header(path).wcs_moved
-    return models.open_cube(path, wcs=moved, header=metadata or moved)
+    return hold(path, folder, wcs=moved, header=metadata or moved)
 
 
 def count_outliers(exposure: CubeModel) -> int:

@@ -206,7 +206,7 @@ class Coron3Pipeline(WebbPipeline):
 
     def _open_psf(self, path: Path, *, first: bool) -> CubeModel:
         # the metadata of the stack are those of its first exposure; a hook may want all
-        return open_psf(path, metadata=first or self._has_hooks)
+        return open_psf(path, self.output_folder, metadata=first or self._has_hooks)
 
     def _flagged(self, path: Path, opened: Callable[[Path], CubeModel]) -> Later[CubeModel]:
         """Return an exposure with its outliers flagged, and see that it is saved."""

@@ -38,7 +38,9 @@ _BYTES_PER_PIXEL = 24
 _BLOCK = 2880  # FITS files consist of blocks of this size
 
 
-def hold(path: str | Path, folder: str | Path) -> CubeModel:
+def hold(
+    path: str | Path, folder: str | Path, *, wcs: bool = True, header: bool = True
+) -> CubeModel:
     """Open a cube of integrations; if it is large, keep its arrays in a scratch file.
 
     Parameters
@@ -47,6 +49,8 @@ def hold(path: str | Path, folder: str | Path) -> CubeModel:
         As for :func:`webbalign.products.models.open_cube`.
     folder : str or Path
         Where the scratch file is to lie.
+    wcs, header : bool
+        As for ``open_cube``.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def hold(path: str | Path, folder: str | Path) -> CubeModel:
     path, header = Path(path), read_header(path)
     size = header.nints * int(np.prod(header.image_shape)) * _BYTES_PER_PIXEL
     if size <= SMALL:
-        return models.open_cube(path)
+        return models.open_cube(path, wcs=wcs, header=header)
     with models.quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
         shape = (header.nints, *header.image_shape)
         cubes = {}
@@ -74,13 +78,13 @@ def hold(path: str | Path, folder: str | Path) -> CubeModel:
                 elif extname in hdulist and _is_image(hdulist[extname], shape):
                     cubes[name] = _copied(hdulist[extname], folder, name == "dq")
         if not {"data", "dq"} <= set(cubes):
-            return models.open_cube(path)
+            return models.open_cube(path, wcs=wcs, header=header)
         for name in cubes:
             # The ASDF extension points to an array of that name. It is put where astropy keeps what
             # it has read, past the header: changed headers void the digits that ASDF has more.
             kind = np.uint32 if name == "dq" else np.float32
             vars(hdulist[models.EXTENSIONS[name]])["data"] = np.zeros((1, 1, 1), kind)
-        return models.opened(path, hdulist, cubes=cubes)
+        return models.opened(path, hdulist, wcs=wcs, header=header, cubes=cubes)
 
 
 def _is_image(hdu: Any, shape: tuple[int, ...]) -> bool:

@@ -30,6 +30,7 @@ def scratch_array(folder: str | Path, shape: tuple[int, ...], dtype: Any) -> np.
 
     See :mod:`webbalign.core.mapped`.
     """
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         return _mapped(file, shape, np.dtype(dtype), Path(folder), create=True)
 

@@ -11,10 +11,11 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.errors import InputError
-from webbalign.core.mapped import release
+from webbalign.core.mapped import release, visit
 from webbalign.products import models
 from webbalign.products.associations import load_association
 from webbalign.products.headers import read_header
+from webbalign.products.held import hold
 from webbalign.products.shared_arrays import scratch_array
 from webbalign.steps._memory import cut
 from webbalign.steps.base import WebbStep
@@ -58,11 +59,12 @@ class StackRefsStep(WebbStep):
         room = self._room(shape)
         start, like = 0, None
         for item, (nints, _, _) in zip(sources, shapes, strict=True):
-            # one at a time in memory
-            cube = models.open_cube(item, wcs=False, header=like is None)
+            cube = self._opened(item, header=like is None)
             for name, array in room.items():
-                array[start : start + nints] = getattr(cube, name)
-                release(array, getattr(cube, name))
+                images = getattr(cube, name)
+                for i in visit(images):
+                    array[start + i] = images[i]
+                    release(array)
             start, like = start + nints, like or cube
         stack = models.new_cube(like, **room)
         models.add_extension(stack, "PSFSRC", _origin(names, [nints for nints, _, _ in shapes]))
@@ -70,15 +72,24 @@ class StackRefsStep(WebbStep):
         log.info("stacked %d images of %d PSF exposures", stack.shape[0], len(sources))
         return stack
 
+    def _opened(self, source: str | Path | CubeModel, *, header: bool) -> CubeModel:
+        if isinstance(source, JwstDataModel):
+            return models.open_cube(source)
+        return hold(source, self._folder, wcs=False, header=header)
+
+    @property
+    def _folder(self) -> Path:
+        """Where files may lie while the step works."""
+        folder = getattr(self.parent, "output_folder", None)
+        return folder or Path(self.make_output_path()).parent
+
     def _room(self, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
         """Return arrays for the stack: in memory, or in scratch files if they do not fit."""
         npsfs, ny, nx = shape
         kinds = {"data": np.float32, "err": np.float32, "dq": np.uint32}
         if cut(self.runtime, npsfs, ny * nx).in_memory:
             return {name: np.empty(shape, kind) for name, kind in kinds.items()}
-        folder = getattr(self.parent, "output_folder", None)
-        folder = folder or Path(self.make_output_path()).parent
-        return {name: scratch_array(folder, shape, kind) for name, kind in kinds.items()}
+        return {name: scratch_array(self._folder, shape, kind) for name, kind in kinds.items()}
 
 
 def _members(source: Any) -> list[Any]:
