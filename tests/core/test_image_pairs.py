@@ -174,6 +174,31 @@ def test_images_are_measured_on_their_common_part():
         np.testing.assert_allclose(moved[0], np.multiply(shifts[fit.name], [0.1, -0.1]), atol=2e-3)
 
 
+def test_it_does_not_matter_what_images_are_called():
+    moves = [((0.0, 0.0), 0.0), ((3.5, -2.0), 2e-3), ((-0.8, 2.7), -1e-3)]
+    data = [
+        noisy(scene(shift=shift, rotation=turn), k, 0.1) for k, (shift, turn) in enumerate(moves)
+    ]
+    place = np.diag([1e-4, 2e-4, 1e-8])
+    found = []
+    for names in ("abc", "cba"):
+        images = [
+            GridImage(name, one, np.ones_like(one), (-80, -80), 4, place)
+            for name, one in zip(names, data, strict=True)
+        ]
+        pairs = measure_pairs(images, 0.1, Correlating(corr_searchrad=0.6, corr_block=24))
+        solution = solve_pairs(
+            [GroupFrame(n, PLANE, "rshift", np.zeros(2), 8.0) for n in sorted(names)],
+            pairs, PLANE, reference=names[0],
+        )  # fmt: skip
+        fits = {fit.name: fit.correction for fit in solution.groups}
+        found.append([fits[name] for name in names])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one.shift, two.shift, atol=1e-10)
+        np.testing.assert_allclose(one.matrix, two.matrix, atol=1e-12)
+        np.testing.assert_allclose(one.cov, two.cov, rtol=1e-2, atol=1e-12)
+
+
 def test_what_all_pairs_of_a_group_have_in_common_adds_to_its_error():
     plain = solve_pairs(frames(), all_pairs(), PLANE, reference="a")
     more = solve_pairs(frames(), all_pairs(), PLANE, reference="a", group_error=5e-3)

@@ -80,8 +80,9 @@ def own_errors(
             whole = shares[pair.first] + shares[pair.second]
             part = shares[frame.name] / whole if whole > 0 else 0.5
             noise = pair.image_part * part * (1.0 - independent) * cov
-            place = pair.place_covs[int(frame.name == pair.second)]
-            total += _moved(noise + place, middle - pair.point)
+            second = frame.name == pair.second
+            point = pair.point + pair.shift if second else pair.point
+            total += _moved(noise + pair.place_covs[int(second)], middle - point)
             own += 1
         found[frame.name] = total / max(own, 1)
     return found

@@ -39,20 +39,19 @@ def pair_links(
     i, j = names.index(pair.first), names.index(pair.second)
     cov = pair.shift_cov + floor**2 * np.eye(2)
     if not np.isfinite(pair.rotation_error):
-        places, share = [pair.point], 1.0
+        steps, share = [np.zeros(2)], 1.0
     else:
         # a displacement of the whole field that is not measured turns it as well
         radius = min(frames[i].radius, frames[j].radius)
         error = math.hypot(pair.rotation_error, floor / (0.5 * radius))
         lever = 1.0 / math.sqrt(error**2 * np.linalg.inv(cov)[1, 1])
-        places = [pair.point + np.array([s * lever, 0.0]) for s in (1.0, -1.0)]
-        share = 2.0
-    cos, sin = math.cos(pair.rotation), math.sin(pair.rotation)
+        steps, share = [np.array([s * lever, 0.0]) for s in (1.0, -1.0)], 2.0
+    # half of the rotation in either image, so that it does not matter which is first
+    cos, sin = math.cos(0.5 * pair.rotation), math.sin(0.5 * pair.rotation)
     turn = np.array([[cos, -sin], [sin, cos]])
     links = []
-    for place in places:
-        there = pair.point + turn @ (place - pair.point) + pair.shift
-        here = plane.map_to(frames[i].plane, place)[0][0]
-        there = plane.map_to(frames[j].plane, there)[0][0]
+    for step in steps:
+        here = plane.map_to(frames[i].plane, pair.point + turn.T @ step)[0][0]
+        there = plane.map_to(frames[j].plane, pair.point + pair.shift + turn @ step)[0][0]
         links.append(Link(i, j, here, there, share * cov))
     return links

@@ -99,7 +99,10 @@ def measure_pair(
         )
     found = correlate(one, two, max_shift=reach, options=options)
     pair = _on_plane(first.name, second.name, found, (rows[0], columns[0]), pixel_scale, band)
-    covs = [_place_cov(image, pair.point, pixel_scale) for image in (first, second)]
+    covs = [
+        _place_cov(image, point, pixel_scale)
+        for image, point in ((first, pair.point), (second, pair.point + pair.shift))
+    ]
     return replace(pair, place_covs=np.stack(covs), image_part=1.0)
 
 
@@ -165,10 +168,9 @@ def _on_plane(
         step = np.array([-slope[1], slope[0]])
         turn = np.array([[0.0, -1.0], [1.0, 0.0]])
         moved = turn @ step
-        big = np.array(
-            [[np.cos(rotation) - 1, -np.sin(rotation)], [np.sin(rotation), np.cos(rotation) - 1]]
-        )
-        point, shift = point + step, shift + big @ step
+        # half of the rotation in either image, so that it does not matter which is first
+        here, there = _turn(-0.5 * rotation) @ step, _turn(0.5 * rotation) @ step
+        point, shift = point + here, shift + there - here
         change = np.concatenate([np.eye(2), moved[:, None]], axis=1)
         cov = change @ cov @ change.T
     return ImagePair(
@@ -184,3 +186,8 @@ def _on_plane(
         found.significance,
         band,
     )
+
+
+def _turn(angle: float) -> Array:
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]])

@@ -69,15 +69,19 @@ class PairNetwork:
         index = {name: k for k, name in enumerate(names)}
         self.ends = np.array([[index[p.first], index[p.second]] for p in pairs]).reshape(-1, 2)
         self.n_images, self.radius = len(names), radius
-        points = np.array([p.point for p in pairs]).reshape(-1, 2)
-        self._middle = points.mean(axis=0) if len(points) else np.zeros(2)
+        points, shifts = (
+            np.array(of).reshape(-1, 2)
+            for of in ([p.point for p in pairs], [p.shift for p in pairs])
+        )
+        self._middle = (points + 0.5 * shifts).mean(axis=0) if len(points) else np.zeros(2)
         self._points = points - self._middle
         self.turns = np.array([np.isfinite(p.rotation_error) for p in pairs], dtype=bool)
         self.values = np.zeros((len(pairs), 3))
         self.covs = np.zeros((len(pairs), 3, 3))
         self._rows = np.zeros((len(pairs), 3, 3 * len(names)))
         for k, pair in enumerate(pairs):
-            x, y = (pair.point - self._middle) / radius
+            # half of the way, so that it does not matter which is first
+            x, y = (pair.point + 0.5 * pair.shift - self._middle) / radius
             block = np.array([[1.0, 0.0, -y], [0.0, 1.0, x], [0.0, 0.0, 1.0]])
             i, j = self.ends[k]
             self._rows[k, :, 3 * i : 3 * i + 3] -= block

@@ -76,9 +76,9 @@ class ImagePair:
     band : str
         In which it was measured.
     place_covs : ndarray (2, 3, 3)
-        Covariances of the places of the first and the second image as a whole, shift at the point
-        (arcsec) and rotation (radians): what all pairs of an image have in common, so that it is
-        not in `shift_cov`.
+        Covariances of the places of the first and the second image as a whole, shift where each
+        shows the point (arcsec) and rotation (radians): what all pairs of an image have in common,
+        so that it is not in `shift_cov`.
     image_part : float
         Part of `shift_cov` that is noise of the two images, which displaces each of them against
         all others alike: 1 for what was measured in images, 0 for independent measurements.
