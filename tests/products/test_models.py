@@ -111,3 +111,13 @@ def test_existing_products_can_be_protected(exposure, tmp_path):
 def test_mean_over_integrations_leaves_nan_out():
     cube = np.array([[[1.0, np.nan, np.nan]], [[3.0, 5.0, np.nan]]])
     np.testing.assert_array_equal(models.mean_over_integrations(cube), [[2.0, 5.0, np.nan]])
+
+
+def test_models_share_a_schema_that_none_of_them_changes():
+    expected = datamodels.CubeModel()._schema
+    one = models.new_model(datamodels.CubeModel)
+    one.add_schema_entry("meta.something", {"type": "string"})
+    one.meta.something = "new"
+    other = models.new_model(datamodels.CubeModel)
+    assert other._schema == expected
+    assert not other.meta.hasattr("something")
