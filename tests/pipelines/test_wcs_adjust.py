@@ -57,7 +57,7 @@ def errors_mas(field, folder):
         true = read_frame_truth(folder_of(field) / row["truth"]).wcs
         sky = np.stack(true(x, y, with_bounding_box=False), axis=-1)
         plane = plane or TangentPlane.about(*sky[12])
-        wcs = read_info(folder / row["filename"]).wcs
+        wcs = read_info(folder / row["path"]).wcs
         given = np.stack(wcs(x, y, with_bounding_box=False), axis=-1)
         found.append(plane.from_sky(given))
         wanted.append(plane.from_sky(sky))
