@@ -17,7 +17,7 @@ def test_what_fits_is_kept_in_memory():
 
 
 def test_less_memory_means_smaller_blocks():
-    bounds = ["2GB", "1.6GB", "1.3GB", "1.2GB", "1.1GB", "1.05GB"]
+    bounds = ["2GB", "1.6GB", "1.3GB", "1.25GB", "1.2GB", "1.15GB"]
     runtimes = [Runtime(memory=bound, workers=2, shares_memory=False) for bound in bounds]
     cuts = [cut(runtime, 180, NPIX) for runtime in runtimes]
     outside = [found.block for found in cuts if not found.in_memory]

@@ -17,7 +17,7 @@ from webbalign.steps._runtime import Runtime
 __all__ = ["Cut", "cut"]
 
 # Resident bytes without data, measured: the process of the user, and a worker.
-MAIN, WORKER = 350e6, 150e6
+MAIN, WORKER = 350e6, 220e6
 # Bytes per pixel: of a reference kept prepared, of one in the matrix of the modes, of one that is
 # being prepared or shifted, of a science image prepared for fits, of what errors are made of.
 KEPT, IN_MATRIX, AT_WORK, IN_FIT, IMAGES = 20, 9, 60, 120, 400
