@@ -42,3 +42,15 @@ def test_errors_too_small_for_all_stars_get_what_is_missing(seed):
     )  # fmt: skip
     solution = solve_network(frames, told, ABOUT, len(field.stars))
     assert solution.floor == pytest.approx(0.0009, rel=0.2)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_errors_too_small_by_a_factor_get_the_factor(factor):
+    field = sky(1, **SMALL, noise=(0.0005, 0.02), spurious=0.0)
+    frames, seen, _ = problem(field)
+    told = Observations(
+        seen.group, seen.track, seen.xy, seen.sigma / factor, seen.weight, seen.motion
+    )
+    solution = solve_network(frames, told, ABOUT, len(field.stars))
+    assert solution.stretch == pytest.approx(factor, rel=0.1)
+    assert solution.floor < 0.0005
