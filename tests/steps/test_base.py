@@ -1,5 +1,6 @@
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import asdf
 import numpy as np
@@ -13,6 +14,7 @@ from webbalign.core.errors import InputError, OptionError, WebbalignError
 from webbalign.pipelines import Coron3Pipeline
 from webbalign.steps import KlipStep, ResampleStep, get_steps
 from webbalign.steps._errors import for_strun
+from webbalign.steps.base import WebbStep
 
 STEPS = [import_class(name) for name, _, _ in get_steps()]
 
@@ -150,3 +152,29 @@ def test_parameters_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         KlipStep().export_config(file)
     assert file.read_text() == "what was there"
     assert [path.name for path in tmp_path.iterdir()] == ["klip.asdf"]
+
+
+class Mapping(WebbStep):
+    """A step that tells what it is given to work with."""
+
+    class_alias = "webbalign_test_mapping"
+
+    def process(self, source):
+        runtime = self.runtime
+        return list(runtime.map(abs, [-1, -2])), runtime.workers, runtime.shares_memory
+
+
+@pytest.mark.parametrize("words", [{"executor": "threads", "workers": 2}, {"executor": "given"}])
+def test_a_step_that_is_called_alone_has_the_executor_that_was_asked_for(words):
+    with ThreadPoolExecutor(2) as pool:
+        if words["executor"] == "given":
+            words = {"executor": pool}
+        assert Mapping.call("x", **words) == ([1, 2], 2, True)
+    assert Mapping.call("x", executor="serial") == ([1, 2], 1, True)
+    assert Mapping.call("x") == ([1, 2], None, True)
+
+
+def test_memory_is_written_as_people_do():
+    assert KlipStep.create("x", memory="2GB").runtime.memory == 2_000_000_000
+    with pytest.raises(OptionError, match="option 'memory' is 'much'"):
+        KlipStep.create("x", memory="much")

@@ -103,6 +103,11 @@ class WebbPipeline(Pipeline, WebbStep):
         """Do nothing: `process` has saved everything (stpipe would save the result once more)."""
 
     @contextmanager
+    def with_workers(self) -> Iterator[None]:
+        """Have none yet: how many depends on the work, see `mapped`."""
+        yield
+
+    @contextmanager
     def mapped(self, seconds: float | None = None) -> Iterator[None]:
         """Give the steps a ``map`` made of the executor that the user chose.
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from typing import Any
 
 from webbalign.core.sizes import parse_bytes
 
-__all__ = ["Runtime", "current_runtime", "runtime_of"]
+__all__ = ["Runtime", "current_runtime", "runtime_of", "with_own_map"]
 
 
 class Quiet:
@@ -94,3 +95,20 @@ def runtime_of(kwargs: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         _RUNTIME.reset(token)
+
+
+# Steps are handed a map and know no executor; one that is called alone, with an executor, asks for
+# it by name.
+_EXECUTION = "webbalign.execution"
+
+
+@contextmanager
+def with_own_map(runtime: Runtime) -> Iterator[Runtime]:
+    """Yield a runtime whose `map` is made of its `executor` and `workers`, if they are given."""
+    asked = runtime.executor is not None or (runtime.workers or 1) > 1
+    if runtime.map is not map or not asked:
+        yield runtime
+        return
+    make = import_module(_EXECUTION).executor
+    with make(runtime.executor or "auto", runtime.workers, memory=runtime.memory) as pool:
+        yield replace(runtime, map=pool.map, workers=pool.workers, shares_memory=pool.shares_memory)

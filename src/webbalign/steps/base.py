@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -24,7 +25,7 @@ from webbalign.products.atomic import atomic_path, refuse_input
 from webbalign.products.provenance import Recipe
 from webbalign.steps._errors import for_strun
 from webbalign.steps._resume import finished, recipe_of, reopened
-from webbalign.steps._runtime import Runtime, current_runtime, runtime_of
+from webbalign.steps._runtime import Runtime, current_runtime, runtime_of, with_own_map
 
 __all__ = ["Runtime", "WebbStep"]
 
@@ -103,9 +104,21 @@ class WebbStep(Step):
             self.inputs = tuple(_files_among(args))
             if (kept := self._finished(args)) is not None:
                 return kept
-            return super().run(*args)
+            with self.with_workers():
+                return super().run(*args)
         except WebbalignError as error:
             raise for_strun(error) from error.__cause__
+
+    @contextmanager
+    def with_workers(self) -> Iterator[None]:
+        """Have the workers that were asked for; a pipeline sees to that itself."""
+        given = self.runtime
+        with with_own_map(given) as runtime:
+            self.runtime = runtime
+            try:
+                yield
+            finally:
+                self.runtime = given
 
     def _fetch_files_of_options(self) -> None:
         """Fetch the files that options name by an address; stpipe would log the whole address."""
