@@ -62,12 +62,12 @@ def hold(
     InputError
         If the file cannot be used; the message names it.
     """
-    path, header = Path(path), read_header(path)
-    size = header.nints * int(np.prod(header.image_shape)) * _BYTES_PER_PIXEL
+    path, known = Path(path), read_header(path)
+    size = known.nints * int(np.prod(known.image_shape)) * _BYTES_PER_PIXEL
     if size <= SMALL:
         return models.open_cube(path, wcs=wcs, header=header)
     with models.quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
-        shape = (header.nints, *header.image_shape)
+        shape = (known.nints, *known.image_shape)
         cubes = {}
         # a full disk, or a damaged file: the ordinary way of opening has the words for it
         with contextlib.suppress(OSError, TypeError, ValueError):
