@@ -10,7 +10,7 @@ from webbalign.products.atomic import PARTIAL
 from webbalign.steps import AlignRefsStep, KlipStep, StackRefsStep
 from webbalign.steps import _memory as memory
 from webbalign.steps._fitting import fit_blocks
-from webbalign.steps._subtracting import parts_of
+from webbalign.steps._subtracting import blocks_of, parts_of
 
 
 def elsewhere(function, items):
@@ -101,6 +101,7 @@ def test_all_integrations_are_in_one_block(n):
         return np.concatenate([np.arange(n)[block] for block in blocks]).tolist()
 
     assert covered(parts_of(n)) == list(range(n))
+    assert covered(blocks_of(n)) == list(range(n))
     for workers in (1, 2, 5):
         for most in (1, 3, 8):
             blocks = fit_blocks(0, n, workers, most)

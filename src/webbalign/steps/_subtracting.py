@@ -15,12 +15,14 @@ from webbalign.products.aligned_sets import AlignedSets, OneSet
 from webbalign.products.shared_arrays import SharedArray, scratch_array
 from webbalign.products.shared_cubes import CubeFile, SharedCube
 
-__all__ = ["FirstSet", "ReferenceFlags", "SubtractJob", "Subtracted", "parts_of"]
+__all__ = ["FirstSet", "ReferenceFlags", "SubtractJob", "Subtracted", "blocks_of", "parts_of"]
 
 DO_NOT_USE, NON_SCIENCE = 1, 512
 # Parts that an exposure is cut into, at most; sums over integrations are sums of those over these,
 # so this depends on nothing but the number of integrations.
 PARTS = 256
+# Integrations that are projected together on a basis that they share: it is read once for all.
+BLOCK = 8
 
 
 class ReferenceFlags:
@@ -140,31 +142,32 @@ class SubtractJob:
         flags, starlight, found = ReferenceFlags(shape), np.zeros(shape), []
         first: KlBasis | None = None
         used = None
-        for index in range(part.start, part.stop):
+        for piece in _pieces(part, sets):
             basis = self._basis
             if basis is None:
-                basis, chosen = self._make_basis(sets, index, flags)
-                if index == 0:
+                basis, chosen = self._make_basis(sets, piece.start, flags)
+                if piece.start == 0:
                     first, used = replace(basis, references=np.zeros((0, 0))), chosen
                 # one that serves all integrations is made in one process, once
                 self._basis = basis if isinstance(sets, OneSet) else None
-            result = self._subtract(index, basis)
-            if result.n_used[0]:
-                starlight += result.model[0]
-            nothing = np.zeros((1, 0, 0))
+            result = self._subtract(piece, basis)
+            for starlit in result.model[result.n_used > 0]:
+                starlight += starlit
+            nothing = np.zeros((len(result.n_used), 0, 0))
             found.append(replace(result, residual=nothing, model=nothing))
             del basis  # before the next is made: it may have a GB
         return Subtracted(stack_subtractions(found), starlight, flags, first, used)
 
-    def _subtract(self, index: int, basis: KlBasis) -> Subtraction:
-        images = self.science.read(slice(index, index + 1))
+    def _subtract(self, piece: slice, basis: KlBasis) -> Subtraction:
+        images = self.science.read(piece)
         good = np.isfinite(images.data)
         if self.options.bad_pixels != "keep":
             good &= (images.dq & np.uint32(DO_NOT_USE | NON_SCIENCE)) == 0
         result = subtract(basis, images.data, good=good)
-        self.residual.put(index, result.residual[0])
-        if self.model is not None:
-            self.model.put(index, result.model[0] + result.offsets[0])
+        for k, index in enumerate(range(piece.start, piece.stop)):
+            self.residual.put(index, result.residual[k])
+            if self.model is not None:
+                self.model.put(index, result.model[k] + result.offsets[k])
         return result
 
     def _make_basis(
@@ -216,3 +219,15 @@ def parts_of(nints: int) -> list[slice]:
     count = min(nints, PARTS)
     edges = [k * nints // count for k in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def blocks_of(nints: int) -> list[slice]:
+    """Cut the integrations of an exposure into blocks that share one reading of their basis."""
+    return [slice(a, min(a + BLOCK, nints)) for a in range(0, nints, BLOCK)]
+
+
+def _pieces(part: slice, sets: AlignedSets) -> list[slice]:
+    """Return what is projected at a time: all of a part, unless each has a basis of its own."""
+    if isinstance(sets, OneSet):
+        return [part]
+    return [slice(index, index + 1) for index in range(part.start, part.stop)]

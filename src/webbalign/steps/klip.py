@@ -27,6 +27,7 @@ from webbalign.steps._subtracting import (
     ReferenceFlags,
     Subtracted,
     SubtractJob,
+    blocks_of,
     parts_of,
 )
 from webbalign.steps.base import WebbStep
@@ -128,8 +129,9 @@ class KlipStep(WebbStep):
         progress.start("klip", nints)
         # what is common to all integrations is made once, where it is needed
         mapped = map if common else self.runtime.map
-        items = ((part, sets.only(part)) for part in parts_of(nints))
-        for part, found in zip(parts_of(nints), mapped(job, items), strict=True):
+        parts = blocks_of(nints) if common else parts_of(nints)
+        items = ((part, sets.only(part)) for part in parts)
+        for part, found in zip(parts, mapped(job, items), strict=True):
             work.add(found)
             progress.advance(part.stop - part.start)
         progress.done()
