@@ -29,6 +29,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     entry = STEPS[command.name.replace("-", "_")]
     check_options(parsed, entry.name)
     import webbalign.steps
+    from webbalign.pipelines.planning import expected_step_seconds
 
     step = getattr(webbalign.steps, entry.class_name)
     terminal.adopt_libraries()
@@ -38,7 +39,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         options.setdefault("output_file", Path(parsed.positionals[0]).name)
     status: int = ExitStatus.OK
     progress = terminal.progress()
-    with pool_for(parsed) as pool:
+    with pool_for(parsed, expected_step_seconds(entry.name, parsed.positionals)) as pool:
         for inputs in _calls(entry.name, parsed.positionals):
             instance = step.create(
                 parsed.positionals[0],

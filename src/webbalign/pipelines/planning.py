@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from webbalign.products.associations import Association
-from webbalign.products.headers import ExposureHeader
+from webbalign.products.headers import ExposureHeader, read_header
 from webbalign.products.held import SMALL
 from webbalign.products.models import open_cube
 from webbalign.products.references import find_psfmask
 
-__all__ = ["describe_plan", "expected_seconds"]
+__all__ = ["describe_plan", "expected_seconds", "expected_step_seconds"]
 
 # Measured: the libraries, and bytes per pixel of a science integration (cube, residual, model,
 # their errors and flags) while its exposure is small enough to stay in memory, of any other (its
@@ -50,6 +50,28 @@ def expected_seconds(
     return float(
         nx * ny * (SECONDS_PER_PAIR_PIXEL * sets * npsfs + SECONDS_PER_PIXEL * (sum(nints) + npsfs))
     )
+
+
+def expected_step_seconds(step: str, files: Sequence[str | Path]) -> float | None:
+    """Return what a single step takes, serially; None where that cannot be told.
+
+    Parameters
+    ----------
+    step : str
+        As the options name it (``align_refs``).
+    files : sequence of str or Path
+        Its inputs; their sizes tell.
+    """
+    try:
+        pixels = [Path(file).stat().st_size / BYTES_ON_DISK for file in files]
+        if step == "align_refs":
+            ny, nx = read_header(files[0]).image_shape
+            return SECONDS_PER_PAIR_PIXEL * pixels[0] * pixels[1] / (nx * ny)
+    except OSError:  # it may lie elsewhere
+        return None
+    if step == "klip":
+        return SECONDS_PER_PAIR_PIXEL * pixels[1]
+    return SECONDS_PER_PIXEL * sum(pixels)
 
 
 def describe_plan(
