@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from webbalign.execution.current_folder import current_folder, within_folder
+
 __all__ = ["Call", "Outcome", "persistently", "tell"]
 
 log = logging.getLogger(__name__)
@@ -118,12 +120,14 @@ def persistently(function: Callable[[T], R], item: T) -> R:
 class Call(Generic[T, R]):
     """A function as it is called in another process: returns an :class:`Outcome`, never raises.
 
-    Made in the process that wants the results: it knows what is logged there.
+    Made in the process that wants the results: it knows what is logged there, and where relative
+    file names begin.
     """
 
     def __init__(self, function: Callable[[T], R]) -> None:
         self.function = function
         self.origin = _here()
+        self.folder = current_folder()
         self.levels = {name: logging.getLogger(name).level for name in ("", _OURS)}
 
     def __call__(self, item: T) -> Outcome[R]:
@@ -137,7 +141,7 @@ class Call(Generic[T, R]):
                 # of what is new only: with collections as rare as ours, the arrays of closed
                 # files would stay until there are a million objects
                 gc.collect(0)
-        with _listening(self.levels) as told:
+        with within_folder(self.folder), _listening(self.levels) as told:
             try:
                 result = persistently(self.function, item)
             except Exception as error:

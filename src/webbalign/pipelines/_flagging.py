@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,10 +40,6 @@ class Flagging:
     recipe: Recipe
     is_psf: bool
     is_first: bool = False
-
-    def anywhere(self) -> Flagging:
-        """Return the same for a process that has another current folder."""
-        return replace(self, path=self.path.absolute(), place=self.place.absolute())
 
 
 @dataclass(frozen=True)

@@ -173,9 +173,8 @@ class Coron3Pipeline(WebbPipeline):
                 items.append(Flagging(path, place, recipe, is_psf, is_first))
         progress = runtime.progress
         progress.start("flag exposures", len(items))
-        tasks = [item.anywhere() for item in items]
-        counts = runtime.map(FlagJob(step.options), tasks)
-        for item, count in zip(items, counts, strict=True):
+        job = FlagJob(step.options)
+        for item, count in zip(items, runtime.map(job, items), strict=True):
             log.info("saved %s", item.place)
             self.written.append(item.place)
             self._flagged_elsewhere.add(item.path)
