@@ -11,6 +11,7 @@ from webbalign.core.klip import (
     Klip,
     SubtractionStatus,
     fit_basis,
+    leading_modes,
     leave_out_matrix,
     projection_weights,
     stack_subtractions,
@@ -347,3 +348,19 @@ def test_input_that_does_not_fit_is_refused(call):
 def test_options_are_checked(options):
     with pytest.raises(OptionError):
         Klip(**options)
+
+
+def test_the_leading_modes_are_orthonormal_and_ordered():
+    rng = np.random.default_rng(8)
+    references = rng.normal(size=(6, 12, 10))
+    good = np.ones((12, 10), bool)
+    good[3, 4] = False
+    basis = fit_basis(references, klip=Klip(truncate=5), good=good)
+    modes = leading_modes(basis, 3)
+    assert modes.shape == (3, 12, 10)
+    assert np.isnan(modes[:, 3, 4]).all()
+    flat = modes[:, good]
+    np.testing.assert_allclose(flat @ flat.T, np.eye(3), atol=1e-12)
+    centred = references[:, good] - references[:, good].mean(axis=1, keepdims=True)
+    variance = ((centred @ flat.T) ** 2).sum(axis=0)
+    np.testing.assert_allclose(variance, basis.eigenvalues[:3], rtol=1e-10)

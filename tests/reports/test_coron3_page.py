@@ -67,6 +67,21 @@ def test_the_numbers_are_those_of_the_products(folder):
     assert [link.href for link, _ in files] == [path.name for path in products.files]
 
 
+def test_the_model_of_the_starlight_is_shown(folder):
+    (products,) = find_coron_products(folder)
+    first = products.exposures[0]
+    assert len(first.modes) == 4
+    assert np.all(np.diff(first.eigenvalues) <= 0)
+    # behind the mask nothing counts, away from it everything does
+    x, y = np.rint(first.star).astype(int)
+    assert first.weight[y, x] < 0.1
+    assert np.median(first.weight[10:-10, 10:-10]) > 0.5
+    page = coron3_page(products, folder)
+    names = [found.name for found in section(page, "starlight").items]
+    assert names == ["eigenvalues", "modes"]
+    assert "weight" in [found.name for found in section(page, "alignment").items]
+
+
 def test_a_good_run_has_no_warnings_and_a_failed_fit_has_one(copy):
     (products,) = find_coron_products(copy)
     assert coron3_page(products, copy).warnings == []

@@ -49,6 +49,7 @@ __all__ = [
     "Subtraction",
     "SubtractionStatus",
     "fit_basis",
+    "leading_modes",
     "leave_out_matrix",
     "projection_weights",
     "stack_subtractions",
@@ -237,6 +238,16 @@ def subtract(basis: KlBasis, images: NDArray[Any], *, good: Bools | None = None)
         n_used,
         tuple(status),
     )
+
+
+def leading_modes(basis: KlBasis, count: int) -> Floats:
+    """Return the first `count` Karhunen-Loeve modes (n_modes at most), shape (n, ny, nx).
+
+    Each has a sum of squares of 1 over the good pixels of the basis, and is NaN elsewhere.
+    """
+    modes = combined(basis.weights[:count], basis.references)
+    modes[:, ~basis.good.ravel()] = np.nan
+    return modes.reshape(-1, *basis.shape)
 
 
 def _fit_good_pixels(

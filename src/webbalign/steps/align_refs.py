@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,7 +74,8 @@ class AlignRefsStep(WebbStep):
         -------
         CubeModel or StreamedQuadModel
             (npsfs, ny, nx) where one alignment serves all integrations, else
-            (nints, npsfs, ny, nx), opened lazily. Extension SHIFTS holds the fits.
+            (nints, npsfs, ny, nx), opened lazily. Extension SHIFTS holds the fits, WEIGHT (ny, nx)
+            the weight of the pixels in them.
 
         Raises
         ------
@@ -91,6 +93,7 @@ class AlignRefsStep(WebbStep):
         outside, beyond = _outside(science.dq), _outside(stack.dq)
         references = self._references(stack, beyond, pieces)
         weight = self._weight(mask, outside | beyond)
+        mask = replace(mask, weight=weight)
         job = MeanJob if options.align_to == "mean" else FitJob
         cube = SharedCube(science, self._folder)
         fits = self._fit(job(cube, outside, weight, references, science.meta.filename), pieces)
@@ -239,6 +242,7 @@ class AlignRefsStep(WebbStep):
     def _describe(self, model: JwstDataModel, mask: PsfMask) -> None:
         model.meta.ref_file.psfmask.name = mask.name
         self.record(model, "align_psfs")
+        models.add_extension(model, "WEIGHT", mask.weight.astype(np.float32))
         models.add_history(
             model,
             f"psfmask {mask.name}: {mask.source}, convention {self.options.psfmask_convention}, "

@@ -11,7 +11,13 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.errors import InputError
-from webbalign.core.klip import KlBasis, Klip, Subtraction, stack_subtractions
+from webbalign.core.klip import (
+    KlBasis,
+    Klip,
+    Subtraction,
+    leading_modes,
+    stack_subtractions,
+)
 from webbalign.core.klip_errors import SubtractionErrors, subtraction_errors
 from webbalign.core.mapped import BLOCK, release, scratch_of, visit
 from webbalign.products import models
@@ -36,6 +42,9 @@ from webbalign.steps.stack_refs import exposure_of_references
 __all__ = ["KlipStep"]
 
 log = logging.getLogger(__name__)
+
+# Karhunen-Loeve modes that a product keeps to be looked at.
+MODES_KEPT = 4
 
 
 class KlipStep(WebbStep):
@@ -62,7 +71,8 @@ class KlipStep(WebbStep):
         CubeModel
             With the total error in ERR, in the 2-D extension VAR_COMMON the part of its square that
             all integrations share, and in VAR_SPECKLE the part of that which is leftover starlight,
-            correlated between neighbouring pixels.
+            correlated between neighbouring pixels. KLVALUES are the eigenvalues of the modes used,
+            KLMODES (n, ny, nx) the first of these modes, of the references of integration 0.
 
         Raises
         ------
@@ -80,6 +90,7 @@ class KlipStep(WebbStep):
         work = self._subtract(science, aligned)
         errors = self._errors(science, work, aligned)
         flags = work.flags.flags
+        _add_modes(science, work.basis)
         work.close()
         self._store(science, errors, flags)
         self._save_psf_model()
@@ -133,7 +144,8 @@ class KlipStep(WebbStep):
         items = ((part, sets.only(part)) for part in parts)
         for part, found in zip(parts, mapped(job, items), strict=True):
             work.add(found)
-            progress.advance(part.stop - part.start)
+            for _ in range(part.start, part.stop):
+                progress.advance()
         progress.done()
         if job.model is not None:
             self.psf_model = work.psf_model(job.model)
@@ -185,6 +197,14 @@ class KlipStep(WebbStep):
         if self.parent is None and self.psf_model is not None:
             path = self.make_output_path(suffix="psfmodel")
             self.save_product(self.psf_model, Path(path))
+
+
+def _add_modes(science: CubeModel, basis: KlBasis) -> None:
+    """Put eigenvalues and the first modes into the product: of the references of integration 0."""
+    models.add_extension(science, "KLVALUES", basis.eigenvalues)
+    if basis.n_modes:
+        modes = leading_modes(basis, MODES_KEPT)
+        models.add_extension(science, "KLMODES", modes.astype(np.float32))
 
 
 class _Work:
