@@ -312,4 +312,4 @@ def test_a_table_of_pjpipe_is_applied_as_pjpipe_does(stars, tmp_path, capsys):
         expected = np.stack(corrector.wcs(*GRID.T, with_bounding_box=False), axis=-1)
         assert mas(sky(path), expected).max() < 1e-4
     assert main(["wcs-adjust", "show", str(table)]) == 0
-    assert "2 visits: 2 UNKNOWN; 1 exposures" in clean(capsys).out
+    assert "2 visits: 2 UNKNOWN; 1 exposure" in clean(capsys).out

@@ -67,9 +67,14 @@ def _totals(adjust: WcsAdjust) -> str:
     visits = [entry for entry in adjust.entries if not entry.key.exposure]
     counts = Counter(str(entry.status) for entry in visits)
     text = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    text = f"{len(visits)} visits: {text}" if visits else "no visits"
-    text += f"; {len(adjust.entries) - len(visits)} exposures"
+    text = f"{_count(visits, 'visit')}: {text}" if visits else "no visits"
+    exposures = [entry for entry in adjust.entries if entry.key.exposure]
+    text += f"; {_count(exposures, 'exposure')}"
     frames = sorted({entry.frame for entry in adjust.entries if entry.is_applied and entry.frame})
     if len(frames) > 1:
         text += f"; {len(frames)} frames that nothing connects ({', '.join(frames)})"
     return text
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
