@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.clusters import LOOPBACK, Cluster
 from webbalign.execution import DaskExecutor, ExecutorError, TlsFiles, dask_cluster, executor
 
 if importlib.util.find_spec("distributed") is None:
     pytest.skip("dask is not installed (extra 'dask')", allow_module_level=True)
-
-LOOPBACK = "127.0.0.1"
 
 
 def slowly(number):
@@ -37,12 +35,6 @@ def die_first(task):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(dask_cluster, "PATIENCE", 0.3)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("address", [f"tcp://{LOOPBACK}:9", "nonsense", "tcp://no.such.host.:1"])
@@ -104,45 +96,6 @@ def test_nothing_listens_but_on_this_machine(name):
 
 
 # Clusters as people run them: a scheduler and workers of their own --------------------------------
-
-
-class Cluster:
-    """A scheduler and its workers, as processes on loopback."""
-
-    def __init__(self, folder, workers, words, protocol, installed):
-        self.folder, self.words, self.installed = folder, list(words), installed
-        self.address = f"{protocol}://{LOOPBACK}:{free_port()}"
-        self.scheduler = self.start_scheduler()
-        self.workers = [self._start("dask_worker", self.address, *WORKER) for _ in range(workers)]
-
-    def start_scheduler(self):
-        protocol, _, port = self.address.partition(f"://{LOOPBACK}:")
-        words = ["--host", LOOPBACK, "--port", port, "--protocol", protocol]
-        return self._start("dask_scheduler", *words, "--dashboard-address", f"{LOOPBACK}:0")
-
-    def _start(self, module, *words):
-        command = [sys.executable, "-m", f"distributed.cli.{module}", *words, *self.words]
-        # as an installed package, the functions of this module are known there
-        paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | ({"PYTHONPATH": paths} if self.installed else {})
-        log = (self.folder / f"{module}.log").open("a")
-        with log:
-            return subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, env=environment
-            )
-
-    def end(self):
-        for process in (*self.workers, self.scheduler):
-            process.terminate()
-        for process in (*self.workers, self.scheduler):
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-WORKER = ("--nthreads", "1", "--no-dashboard", "--host", LOOPBACK, "--death-timeout", "60")
 
 
 @pytest.fixture
