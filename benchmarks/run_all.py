@@ -11,7 +11,7 @@ SCRIPTS = (
     "tweakreg_ceers", "tweakreg_mosaic", "tweakreg_speed", "tweakreg_memory", "tweakreg_readable",
     "wcs_adjust_stars", "wcs_adjust_images", "wcs_adjust_permutation", "wcs_adjust_bounded",
     "wcs_adjust_pjpipe", "scale_speed", "scale_floor", "scale_growth", "scale_workers",
-    "scale_kill",
+    "scale_kill", "scale_dask",
 )  # fmt: skip
 
 

@@ -145,6 +145,8 @@ class WebbPipeline(Pipeline, WebbStep):
                     yield
                 finally:
                     self.set_runtime(runtime)
+                    if not pool.shares_memory:  # a worker may have been killed
+                        sweep(self.output_folder)
 
     def set_runtime(self, runtime: Runtime) -> None:
         """Hand a runtime to the pipeline and all its steps."""

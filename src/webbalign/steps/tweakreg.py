@@ -116,6 +116,7 @@ class TweakRegStep(WebbStep):
         self.solution = solution
         if self.save_results:
             self.written.append(table)
+            sweep(self._folder)  # a worker may have been killed
         return result
 
     def _solution_recipe(self, images: Images) -> Recipe | None:
