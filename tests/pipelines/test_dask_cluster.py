@@ -108,3 +108,17 @@ def test_what_is_broken_off_is_resumed(sequence, whole, client, cluster, tmp_pat
     told, _ = start(sequence, tmp_path / "out", "--resume", *words).communicate(timeout=120)
     assert ", unchanged" in told
     assert contents(tmp_path / "out") == whole
+
+
+def test_an_interruption_of_a_cluster_of_our_own(sequence, tmp_path):
+    process = start(sequence, tmp_path / "out", "--executor", "dask", "--workers", "2")
+    for line in process.stdout:
+        if line.startswith("saved "):
+            break
+    # a terminal sends it to all processes of the command
+    os.killpg(process.pid, signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    errors = [line for line in told.splitlines() if "error" in line]
+    assert errors == ["webbalign: error: interrupted; every product that was written is whole"]
+    assert "Traceback" not in told

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from webbalign.execution.contract import ExecutorError, name_of
+from webbalign.execution.fresh_processes import ctrl_c_later
 from webbalign.execution.local import PoolExecutor
 from webbalign.execution.memory import workers_within
 from webbalign.execution.worker import Call, Outcome
@@ -165,15 +166,22 @@ class DaskExecutor(PoolExecutor):
 
 def _local_cluster(workers: int) -> Any:
     """Make a cluster that listens nowhere but on this machine's loopback address."""
+    from multiprocessing import resource_tracker
+
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host=LOOPBACK,
-        dashboard_address=f"{LOOPBACK}:0",
-        silence_logs="CRITICAL",
-    )
+    # if it were started within the block, it would end that for its thread
+    resource_tracker.ensure_running()
+    # the thread that starts the workers, now and after a death, is made within the block, and hands
+    # on to them that Ctrl-C is held back
+    with ctrl_c_later():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            silence_logs="CRITICAL",
+        )
 
 
 def _knock(address: Any, security: Any) -> None:
