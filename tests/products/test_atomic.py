@@ -43,6 +43,20 @@ def test_sweep_removes_what_a_killed_process_left(tmp_path):
     assert not (tmp_path / PARTIAL).exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_sweep_removes_what_was_left_by_a_process_whose_parent_has_not_noticed(tmp_path):
+    process = subprocess.Popen(["sleep", "60"])
+    ours = reserve(tmp_path / "z.fits")
+    ours.write_text("half")
+    mark = ours.parent.name.partition("-")[0]
+    ours.parent.rename(ours.parent.parent / f"{mark}-{process.pid}-12345678")
+    assert sweep(tmp_path) == []
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert sweep(tmp_path) == ["z.fits"]
+    process.wait()
+
+
 def test_sweep_removes_stale_files_of_a_reused_process_number(tmp_path):
     old = reserve(tmp_path / "c.fits")
     old.write_text("old")

@@ -198,4 +198,13 @@ def _is_running(name: str) -> bool:
         return False
     except OSError:
         return True
-    return True
+    return not _has_ended(pid)
+
+
+def _has_ended(pid: str) -> bool:
+    """Tell whether a process has ended though its parent has not asked for its status yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):  # Linux only
+        return False
+    return state in ("Z", "X")
