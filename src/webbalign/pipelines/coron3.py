@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 
-from webbalign.core.annuli import annular_rms
 from webbalign.core.errors import OptionError
-from webbalign.core.mapped import visit
 from webbalign.execution import executor, spared_from_collection
+from webbalign.pipelines._coron3_rows import RINGS, Views, exposure_row
 from webbalign.pipelines._flagging import Flagging, FlagJob, count_outliers, open_psf
 from webbalign.pipelines.base import Later, WebbPipeline, chosen_executor
 from webbalign.pipelines.coron3_recipes import Coron3Recipes
@@ -24,6 +23,7 @@ from webbalign.pipelines.planning import describe_plan, expected_seconds
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
 from webbalign.products.atomic import refuse_input
+from webbalign.products.coron_products import mean_image
 from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
 from webbalign.products.provenance import Finding, Recipe, State, judge, keep
@@ -41,8 +41,6 @@ __all__ = ["Coron3Pipeline", "Coron3Result", "plan", "run", "status"]
 
 log = logging.getLogger(__name__)
 
-# Radii in arcsec between the rings of the last table.
-RINGS = (0.4, 0.7, 1.0, 1.5, 2.5)
 # Reference exposures of together this size (bytes) stay in memory between outlier detection and the
 # stack; more are read again.
 FEW = 100e6
@@ -374,52 +372,15 @@ class Coron3Pipeline(WebbPipeline):
     def _add_row(
         self, path: Path, subtracted: CubeModel, aligned: Any, before: np.ndarray
     ) -> ExposureRow:
-        scale = np.sqrt(subtracted.meta.photometry.pixelarea_arcsecsq or 1.0)
-        centre = self.klip.centre(subtracted, before.shape)
-        edges = np.array(RINGS) / scale
-        table = models.extension(aligned, "SHIFTS")
-        shift, error, n_failed = np.nan, np.nan, 0
-        if table is not None:
-            shift = float(np.median(np.hypot(table["dx"], table["dy"])))
-            error = float(np.median(np.hypot(table["dx_err"], table["dy_err"])))
-            n_failed = int(np.count_nonzero(table["status"] != b"OK"))
         self.summary.unit = subtracted.meta.bunit_data or ""
-        row = ExposureRow(
-            name=root(path),
-            nints=subtracted.shape[0],
+        row = exposure_row(
+            root(path), before, subtracted, self.klip.centre(subtracted, before.shape),
             n_outliers=self._n_outliers[path],
-            shift=shift,
-            shift_err=error,
-            n_failed=n_failed,
-            rms_before=annular_rms(before, centre, edges),
-            rms_after=annular_rms(mean_image(subtracted), centre, edges),
-            status=_status(self.align_refs.skip, n_failed),
-        )
+            fits=models.extension(aligned, "SHIFTS"),
+            is_aligned=not self.align_refs.skip,
+        )  # fmt: skip
         self.summary.rows.append(row)
         return row
-
-
-@dataclass(frozen=True)
-class Views:
-    """What the figure shows of one exposure: mean images (ny, nx), and its WCS."""
-
-    before: np.ndarray
-    after: np.ndarray
-    average: Average
-
-
-def _status(skipped: bool, n_failed: int) -> str:
-    if skipped:
-        return "NOT ALIGNED (skipped)"
-    return f"{n_failed} FITS FAILED" if n_failed else "ALIGNED"
-
-
-def mean_image(exposure: CubeModel) -> np.ndarray:
-    """Return the mean over the good integrations of each pixel (ny, nx); NaN where none is good."""
-    return models.mean_over_integrations(
-        np.where(models.bad_in(exposure, i, models.DO_NOT_USE), np.nan, exposure.data[i])
-        for i in visit(exposure.data, exposure.dq)
-    )
 
 
 @dataclass(frozen=True)
