@@ -44,3 +44,26 @@ def test_cycles_of_an_item_do_not_outlive_it(kind):
 
     with spared_from_collection(), executor(kind, workers=1) as pool:
         assert list(pool.map(work, range(5))) == [0] * 5
+
+
+class Kept:
+    """Something that only a collection removes: it knows itself."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_a_block_leaves_is_gone_after_the_outermost():
+    with spared_from_collection():
+        with spared_from_collection():
+            left = weakref.ref(Kept())
+        assert left() is not None  # a second search would cost what the first one spared
+    assert left() is None
+
+
+def test_a_process_that_ends_is_not_cleaned():
+    with spared_from_collection(ending=True):
+        left = weakref.ref(Kept())
+    assert left() is not None
+    gc.collect()
+    assert left() is None

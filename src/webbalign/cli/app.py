@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the last collection, of a process that is about to end, would search a million objects
     atexit.register(gc.freeze)
     try:
-        with spared_from_collection():
+        with spared_from_collection(ending=True):
             return int(_dispatch(words))
     except UsageError as error:
         _say_error(str(error))
