@@ -106,7 +106,9 @@ def given_processes():
 def given_client():
     from distributed import Client
 
-    return Client(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+    # pages of its own port: other tests have clusters at the same time
+    place = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    return Client(n_workers=WORKERS, threads_per_worker=1, **place)
 
 
 GIVEN = {
