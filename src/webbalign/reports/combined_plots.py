@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.colors import AsinhNorm
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
@@ -50,12 +50,14 @@ def plot_combined(
     combined = products.combined
     unit = combined.meta.bunit_data or "unit of the images"
     data = np.asarray(combined.data, np.float64)
-    spread = float(np.nanpercentile(np.abs(data), 98.5)) or 1.0
+    scatter = 1.4826 * float(np.nanmedian(np.abs(data - np.nanmedian(data)))) or 1.0
+    highest = max(float(np.nanpercentile(np.abs(data), 99.9)), 5 * scatter)
     items: list[Plot | Table | Comparison] = [
         _picture(
-            products, data, Normalize(-spread, spread), unit, marks,
+            products, data, AsinhNorm(3 * scatter, -highest, highest), unit, marks,
             name="combined", title="Combined image, north up",
-            good="Good: no spikes or rings about the star; what is on the sky has the shape of a "
+            good="Colours linear up to 3 times the scatter of the image, logarithmic beyond. Good: "
+            "no spikes or rings about the star; what is on the sky has the shape of a "
             "star or of a disk, what is left of the starlight that of speckles.",
         )
     ]  # fmt: skip
@@ -94,7 +96,7 @@ def _picture(
         xlim=(-reach, reach), ylim=(-reach, reach),
         xlabel="arcsec, east to the left", ylabel="arcsec, north up",
     )  # fmt: skip
-    axis.xaxis.set_major_formatter(lambda x, _: f"{-x:g}")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{0 - x:g}")
     _annotate(axis, products, reach)
     for ra_dec in marks:
         x, y = to_pixel(*ra_dec)
