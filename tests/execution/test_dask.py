@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.clusters import LOOPBACK, Cluster
+from tests.execution.deaths import die_first
 from webbalign.execution import DaskExecutor, ExecutorError, TlsFiles, dask_cluster, executor
 
 if importlib.util.find_spec("distributed") is None:
@@ -21,15 +21,6 @@ if importlib.util.find_spec("distributed") is None:
 def slowly(number):
     time.sleep(0.05)
     return number * number
-
-
-def die_first(task):
-    folder, number, deaths = task
-    died = len(list(Path(folder).glob(f"{number}-*")))
-    if died < deaths:
-        Path(folder, f"{number}-{died}").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
 
 
 @pytest.fixture

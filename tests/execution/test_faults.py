@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.execution.deaths import die_first
 from webbalign.execution import ExecutorError, available_memory, executor, memory, workers_within
 from webbalign.execution.contract import name_of
 
 LINUX = sys.platform == "linux"
-
-
-def die_first(task):
-    """End by SIGKILL as often as the task says; every death leaves a file."""
-    folder, number, deaths = task
-    died = len(list(Path(folder).glob(f"{number}-*")))
-    if died < deaths:
-        Path(folder, f"{number}-{died}").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
 
 
 def tasks(folder, deaths_of):

@@ -6,19 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel
 
-from webbalign.core.mapped import visit
 from webbalign.core.outliers import OutlierDetection
 from webbalign.pipelines.base import save_product
-from webbalign.products import models
+from webbalign.products.coron_products import count_outliers
 from webbalign.products.headers import read_header
 from webbalign.products.held import hold
 from webbalign.products.provenance import Recipe
 from webbalign.steps.outlier_detection import OutlierDetectionStep
 
-__all__ = ["FlagJob", "Flagging", "count_outliers", "open_psf"]
+__all__ = ["FlagJob", "Flagging", "open_psf"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ class FlagJob:
     def __call__(self, item: Flagging) -> int:
         """Flag and save."""
         exposure = self._opened(item)
-        before = count_outliers(exposure)
+        before = count_outliers(exposure.dq).sum()
         flagged = self._step().process(exposure)
-        found = count_outliers(flagged) - before
+        found = int(count_outliers(flagged.dq).sum() - before)
         recipe = item.recipe.noting({"n_outliers": found})
         # what may not be replaced was refused before; here it may be there from an attempt that
         # ended with its worker
@@ -88,9 +86,3 @@ def open_psf(path: Path, folder: Path, *, metadata: bool) -> CubeModel:
     """
     moved = read_header(path).wcs_moved
     return hold(path, folder, wcs=moved, header=metadata or moved)
-
-
-def count_outliers(exposure: CubeModel) -> int:
-    """Count the pixels flagged as outliers in all integrations."""
-    dq = exposure.dq
-    return sum(int(np.count_nonzero(dq[i] & np.uint32(models.OUTLIER))) for i in visit(dq))

@@ -134,10 +134,7 @@ def get_wcs_adjust(
         )
     jobs = mixed(jobs) if options.mix_bands else jobs
     measures = [method_named(job.method) for job in jobs]  # refused before any work
-    for job in jobs:
-        if job.method != "tweakreg" and not job.by_visit:
-            text = "%s: %s gives one correction per visit, not one per exposure"
-            log.info(text, job.band, job.method)
+    _announce(jobs)
     bands = [
         measured_once(job, measure, map, progress or NullProgress(), overwrite=overwrite)
         for job, measure in zip(jobs, measures, strict=True)
@@ -149,6 +146,13 @@ def get_wcs_adjust(
     path = write_wcs_adjust(adjust, folder / adjust_file_name(target))
     log.info("saved %s", path)
     return adjust
+
+
+def _announce(jobs: Sequence[BandJob]) -> None:
+    for job in jobs:
+        if job.method != "tweakreg" and not job.by_visit:
+            text = "%s: %s gives one correction per visit, not one per exposure"
+            log.info(text, job.band, job.method)
 
 
 def words(value: Sequence[str] | str | None) -> tuple[str, ...]:

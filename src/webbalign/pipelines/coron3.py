@@ -15,7 +15,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel
 from webbalign.core.errors import OptionError
 from webbalign.execution import executor, spared_from_collection
 from webbalign.pipelines._coron3_rows import RINGS, Views, exposure_row
-from webbalign.pipelines._flagging import Flagging, FlagJob, count_outliers, open_psf
+from webbalign.pipelines._flagging import Flagging, FlagJob, open_psf
 from webbalign.pipelines.base import Later, WebbPipeline, chosen_executor
 from webbalign.pipelines.coron3_recipes import Coron3Recipes
 from webbalign.pipelines.options import Coron3Options
@@ -23,7 +23,7 @@ from webbalign.pipelines.planning import describe_plan, expected_seconds
 from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
 from webbalign.products.atomic import refuse_input
-from webbalign.products.coron_products import mean_image
+from webbalign.products.coron_products import count_outliers, mean_image
 from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
 from webbalign.products.provenance import Finding, Recipe, State, judge, keep
@@ -225,9 +225,9 @@ class Coron3Pipeline(WebbPipeline):
     def _flag(self, exposure: CubeModel, path: Path) -> CubeModel:
         """Flag the outliers of one exposure and save it."""
         step = self.outlier_detection
-        before = count_outliers(exposure)  # stage 2 may have flagged some
+        before = count_outliers(exposure.dq).sum()  # stage 2 may have flagged some
         flagged = step.run(exposure)
-        self._n_outliers[path] = count_outliers(flagged) - before
+        self._n_outliers[path] = int(count_outliers(flagged.dq).sum() - before)
         recipe = self.recipes.crfints(path).noting({"n_outliers": self._n_outliers[path]})
         # a hook may have changed anything; then the whole model has to be saved
         name = exposure_product(path, self.asn_id, "crfints")

@@ -17,7 +17,13 @@ from webbalign.products import models
 from webbalign.products.filters import wavelength
 from webbalign.products.names import root
 
-__all__ = ["CoronProducts", "ExposureProducts", "find_coron_products", "mean_image"]
+__all__ = [
+    "CoronProducts",
+    "ExposureProducts",
+    "count_outliers",
+    "find_coron_products",
+    "mean_image",
+]
 
 _EXPECTED = "the _i2d, _psfsub and _crfints files of a coron3 run"
 
@@ -58,7 +64,10 @@ class ExposureProducts:
     @cached_property
     def n_flagged(self) -> np.ndarray | None:
         """Pixels flagged as outliers in each integration (nints,)."""
-        return None if self.crfints is None else count_outliers(self.crfints)
+        if self.crfints is None:
+            return None
+        with fits.open(self.crfints, memmap=False) as hdulist:
+            return count_outliers(hdulist["DQ"].data)
 
     @cached_property
     def shifts(self) -> np.ndarray | None:
@@ -159,11 +168,10 @@ def mean_image(exposure: Any) -> np.ndarray:
     )
 
 
-def count_outliers(path: Path) -> np.ndarray:
-    """Count the pixels flagged as outliers in each integration of a file (nints,)."""
-    with fits.open(path, memmap=False) as hdulist:
-        flags = hdulist["DQ"].data
-        return np.array([np.count_nonzero(image & np.uint32(models.OUTLIER)) for image in flags])
+def count_outliers(dq: np.ndarray) -> np.ndarray:
+    """Count the pixels flagged as outliers in each integration (nints,)."""
+    outlier = np.uint32(models.OUTLIER)
+    return np.array([np.count_nonzero(dq[index] & outlier) for index in visit(dq)])
 
 
 def _is_coronagraphic(path: Path) -> bool:
