@@ -56,7 +56,7 @@ test: $(DEV)
 	$(PYTEST)
 
 test-all: $(DEV)
-	$(PYTEST) -m ""
+	HYPOTHESIS_PROFILE=searching $(PYTEST) -m ""
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from webbalign.simulate import (
     CoronSequence,
@@ -15,6 +17,11 @@ from webbalign.simulate import (
     simulate_coron3,
     simulate_mosaic,
 )
+
+# `make test` tries the same examples on every machine; `make test-all` looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("searching", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

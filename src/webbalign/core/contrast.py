@@ -21,8 +21,6 @@ Floats = NDArray[np.float64]
 
 # Share of an aperture that has to be measured for it to count.
 LEAST_COVERED = 0.75
-# Pixels are divided into so many parts a side where an aperture cuts them.
-_PARTS = 15
 
 
 @dataclass(frozen=True)
@@ -119,12 +117,13 @@ def aperture_sums(image: NDArray, diameter: float) -> Floats:
 
 
 def _disk(diameter: float) -> Floats:
-    """Return the share of each pixel within a disk about the middle one."""
-    half = int(np.ceil((diameter - 1) / 2)) + 1
-    fine = (np.arange((2 * half + 1) * _PARTS) + 0.5) / _PARTS - half - 0.5
-    inside = np.hypot(*np.meshgrid(fine, fine)) <= diameter / 2
-    share: Floats = inside.reshape(2 * half + 1, _PARTS, -1, _PARTS).mean(axis=(1, 3))
-    return share
+    """Return the share of each pixel within a disk about the middle one: its area exactly."""
+    from photutils.geometry import circular_overlap_grid
+
+    reach = int(np.ceil((diameter - 1) / 2)) + 1.5
+    side = round(2 * reach)
+    exactly = {"use_exact": 1, "subpixels": 1}
+    return circular_overlap_grid(-reach, reach, -reach, reach, side, side, diameter / 2, **exactly)
 
 
 def _on_ring(sums: Floats, centre: tuple[float, float], radius: float, element: float) -> Floats:
