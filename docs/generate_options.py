@@ -44,10 +44,9 @@ def main() -> None:
 
 
 def option_table(flags: Iterable[Flag]) -> str:
-    """Return a table of options: name in Python, flag, default, allowed values, meaning."""
+    """Return a table of options: flag, default, allowed values, meaning."""
     rows = [
         (
-            f"`{flag.target[-1]}`",
             f"`--{flag.name}`",
             f"`{flag.default_text()}`",
             _escape(flag.option.allowed) or flag.type_text(),
@@ -55,7 +54,7 @@ def option_table(flags: Iterable[Flag]) -> str:
         )
         for flag in flags
     ]
-    return _table(("option", "on the command line", "default", "values", "meaning"), rows)
+    return _table(("option", "default", "values", "meaning"), rows)
 
 
 def command_table() -> str:

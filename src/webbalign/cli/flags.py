@@ -13,10 +13,16 @@ __all__ = ["Flag", "flags_of"]
 
 _NAMES = {
     "memory": "SIZE", "dask": "ADDRESS", "dask_tls_ca": "FILE", "dask_tls_cert": "FILE",
-    "dask_tls_key": "FILE",
+    "dask_tls_key": "FILE", "abs_refcat": "NAME|FILE", "alignment_catalog": "NAME|FILE",
+    "override_psfmask": "FILE|derived",
 }  # fmt: skip
-_FILES = ("from_image", "like", "output", "output_wcs", "override_psfmask", "save_parameters")
+_FILES = ("catfile", "from_image", "like", "output", "output_wcs", "save", "save_parameters")
 _KIND_NAMES = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}
+# what the value is, in the tables of the documentation
+_WORDS = {
+    "FILE": "file", "DIR": "folder", "SIZE": "size", "ADDRESS": "address", "HOOK": "list of hooks",
+    "NAME|FILE": "name or file", "FILE|derived": "file, or `derived`",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,8 @@ class Flag:
 
     def type_text(self) -> str:
         """Return the type of the value in words."""
-        words = {bool: "true or false", int: "integer", float: "number", str: "text"}
-        return words[self.option.kind]
+        kinds = {bool: "true or false", int: "integer", float: "number", str: "text"}
+        return _WORDS.get(self.metavar, kinds[self.option.kind])
 
     def synopsis(self) -> str:
         """Return the flag as it may be written."""
