@@ -29,7 +29,10 @@ def pipeline(monkeypatch):
         record.calls.append((association, options))
         options["progress"].start("klip", 2)
         return SimpleNamespace(
-            exit_status=record.status, summary=SimpleNamespace(text="the table"), files=[]
+            exit_status=record.status,
+            summary=SimpleNamespace(text="the table"),
+            files=[],
+            model_path=None,
         )
 
     monkeypatch.setattr(coron3, "run", run)

@@ -14,6 +14,7 @@ __all__ = [
     "PipelineOutputOptions",
     "PlanOptions",
     "RegroupOptions",
+    "ReportChoice",
     "StepHooks",
     "StepOutputOptions",
     "TerminalOptions",
@@ -102,11 +103,25 @@ class ExecutionOptions(Options):
 
 
 @dataclass(frozen=True)
+class ReportChoice(Options):
+    """Whether a command that makes products makes something to look at as well."""
+
+    report: bool = opt(
+        True, "Write a report of the run, a page that opens from disk, beside the products."
+    )
+
+
+@dataclass(frozen=True)
 class FileOutputOptions(Options):
     """Where files are written."""
 
     output_dir: str = opt(".", "Folder for the products; made if it is missing.")
     overwrite: bool = opt(True, "Replace products that exist; an input is never replaced.")
+    resume: bool = opt(
+        False,
+        "Keep products that an earlier run has made of the same (inputs by content, options, "
+        "version); make the others.",
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from webbalign.cli import common
 from webbalign.cli.command import WHERE, Command, load_options
 from webbalign.cli.flags import Flag, flags_of
+from webbalign.cli.report_commands import ReportOptions
 from webbalign.cli.step_entries import CORON3_STEPS, STEPS, StepEntry
 
 __all__ = ["CORON_COMMANDS"]
@@ -14,6 +15,8 @@ def _coron3_flags() -> list[Flag]:
     return [
         *flags_of(common.PlanOptions, "What is done"),
         *flags_of(load_options("webbalign.pipelines.options:Coron3Options"), "What is done"),
+        *flags_of(common.ReportChoice, "What is done"),
+        *flags_of(ReportOptions, "What is done", only=("star_flux",)),
         *flags_of(common.PipelineOutputOptions, "Parameters and products"),
         *flags_of(common.ExecutionOptions, WHERE),
         *(flag for entry in CORON3_STEPS.values() for flag in entry.flags(within_pipeline=True)),
@@ -51,7 +54,8 @@ CORON_COMMANDS = (
         arguments="ASSOCIATION...",
         about="Runs outlier_detection, stack_refs, align_refs, klip and resample on the science "
         "and psf members of an association and writes all products into --output-dir. Of several "
-        "associations one that fails does not stop the others; a table at the end tells of each. "
+        "associations one that fails does not stop the others; a table at the end tells of each. A "
+        "report of each combined image is written beside it. "
         "Exit status: 0 all well, 1 error, 2 usage, 3 products written but some image was "
         "not aligned.",
         flags=_coron3_flags,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
-from webbalign.cli.errors import ExitStatus, UsageError, explain
+from webbalign.cli.errors import ExitStatus, explain
 from webbalign.cli.parser import Parsed
+from webbalign.cli.reporting import pairs, report
 from webbalign.cli.running import EXECUTION, chosen_executor, for_stpipe, not_aligned, written
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import WebbalignError
 
 __all__ = ["run_coron3"]
 
-_NOT_OF_THE_PIPELINE = ("dry_run", *EXECUTION)
+_NOT_OF_THE_PIPELINE = ("dry_run", "star_flux", *EXECUTION)
 
 
 def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -22,8 +24,7 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     associations = parsed.positionals
     require_files(associations)
     check_options(parsed)
-    if len(parsed.get("mark") or ()) % 2:
-        raise UsageError("--mark needs pairs of RA and Dec")
+    pairs(parsed.get("mark") or ())
     options = pipeline_options(parsed)
     from webbalign.pipelines import coron3
 
@@ -36,6 +37,7 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     result = coron3.run(associations[0], progress=terminal.progress(), **options)
     terminal.close()
     terminal.say(result.summary.text)
+    _report(result.model_path, parsed, terminal)
     return not_aligned(parsed) if result.exit_status else ExitStatus.OK
 
 
@@ -54,6 +56,9 @@ def _run_several(
             terminal.say(f"{run.association}\n{run.result.summary.text}\n")
     terminal.close()
     terminal.say(several_text(runs, explain))
+    for run in runs:
+        if run.result is not None:
+            _report(run.result.model_path, parsed, terminal)
     if any(run.error is not None for run in runs):
         failed = [run.association for run in runs if run.error is not None]
         raise WebbalignError(
@@ -61,6 +66,23 @@ def _run_several(
         )
     unaligned = any(run.result is not None and run.result.exit_status for run in runs)
     return not_aligned(parsed) if unaligned else ExitStatus.OK
+
+
+def _report(combined: Path | None, parsed: Parsed, terminal: Terminal) -> None:
+    """Write the report of a combined image, if there is one."""
+
+    def write() -> list[Path]:
+        from webbalign.products.coron_products import coron_products
+        from webbalign.reports.coron3_page import report_coron3
+
+        assert combined is not None
+        marks = pairs(parsed.get("mark") or ())
+        return report_coron3(
+            coron_products(combined), star_flux=parsed.get("star_flux"), marks=marks
+        )
+
+    if combined is not None:
+        report(parsed, terminal, write)
 
 
 def pipeline_options(parsed: Parsed) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from webbalign.cli.checks import check_folder
 from webbalign.cli.commands import Command
-from webbalign.cli.errors import ExitStatus, UsageError
+from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
+from webbalign.cli.reporting import pairs
 from webbalign.cli.running import written
 from webbalign.cli.terminal import Terminal
 
@@ -19,9 +20,7 @@ __all__ = ["run_report", "run_show"]
 
 def run_report(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Write the report of every run that is found."""
-    mark = parsed.get("mark") or ()
-    if len(mark) % 2:
-        raise UsageError("--mark needs pairs of RA and Dec")
+    marks = pairs(parsed.get("mark") or ())
     folder = parsed.get("output_dir")
     if folder is not None:
         check_folder(Path(folder))
@@ -36,10 +35,7 @@ def run_report(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     for run in found:
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
-        page, *_ = report_coron3(
-            run, folder, star_flux=parsed.get("star_flux"),
-            marks=list(zip(*[iter(mark)] * 2, strict=True)),
-        )  # fmt: skip
+        page, *_ = report_coron3(run, folder, star_flux=parsed.get("star_flux"), marks=marks)
         pages.append(page)
         progress.advance()
     progress.done()

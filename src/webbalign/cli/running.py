@@ -29,19 +29,23 @@ EXECUTION = tuple(common.ExecutionOptions.__dataclass_fields__)
 # so few images are done before worker processes have started
 _FEW = 3
 
-_TERMINAL = tuple(common.TerminalOptions.__dataclass_fields__)
+# what no step and no pipeline is told
+_OF_THE_COMMAND = (
+    *common.TerminalOptions.__dataclass_fields__,
+    *common.ReportChoice.__dataclass_fields__,
+)
 
 
 def written(parsed: Parsed, *, without: Collection[str] = ()) -> dict[str, Any]:
     """Return what the user wrote, by name; what was not written is absent.
 
-    Options of the steps of a pipeline are left out, those of the terminal as well, and what
-    `without` names.
+    Options of the steps of a pipeline are left out, those of the terminal and ``report`` as well,
+    and what `without` names.
     """
     return {
         target[0]: value
         for target, value in parsed.values.items()
-        if len(target) == 1 and target[0] not in (*_TERMINAL, *without)
+        if len(target) == 1 and target[0] not in (*_OF_THE_COMMAND, *without)
     }
 
 

@@ -20,6 +20,7 @@ from webbalign.products.names import root
 __all__ = [
     "CoronProducts",
     "ExposureProducts",
+    "coron_products",
     "count_outliers",
     "find_coron_products",
     "mean_image",
@@ -154,7 +155,7 @@ def find_coron_products(source: str | Path) -> list[CoronProducts]:
     """
     source = Path(source)
     paths = sorted(source.glob("*_i2d.fits")) if source.is_dir() else [source]
-    found = [_products(path) for path in paths if _is_coronagraphic(path)]
+    found = [coron_products(path) for path in paths if _is_coronagraphic(path)]
     if not found:
         raise InputError(source, "holds no products of a coron3 run", _EXPECTED)
     return found
@@ -182,7 +183,15 @@ def _is_coronagraphic(path: Path) -> bool:
     return bool(header.get("CORONMSK")) or header.get("EXP_TYPE") in ("NRC_CORON", "MIR_LYOT")
 
 
-def _products(path: Path) -> CoronProducts:
+def coron_products(path: str | Path) -> CoronProducts:
+    """Return what a combined image (``_i2d``) was made of.
+
+    Raises
+    ------
+    InputError
+        If none of the images that it was made of lies beside it.
+    """
+    path = Path(path)
     members = _members(path)
     exposures = [_exposure(path.with_name(name)) for name in members]
     present = tuple(exposure for exposure in exposures if exposure.psfsub.is_file())

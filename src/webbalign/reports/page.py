@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Link", "Page", "Plot", "Section", "Table", "write_page"]
 
-# dots per inch of the figures in the page; those beside it have PAPER_DPI
-PAGE_DPI, PAPER_DPI = 110, 200
+# dots per inch of the figures, and how many of them the page shows as one pixel of CSS
+DPI, DENSITY = 150, 1.4
 
 
 @dataclass(frozen=True)
@@ -143,32 +143,49 @@ def write_page(page: Page, path: str | Path, *, papers: bool = True) -> list[Pat
         What was written, the page first.
     """
     path = Path(path)
-    text = _environment().get_template("report.html.j2").render(
+    plots = [item for section in page.sections for item in section.items if isinstance(item, Plot)]
+    images = {id(plot.figure): _draw(plot.figure) for plot in plots}
+    environment = _environment()
+    environment.filters["png"] = lambda figure: _data(images[id(figure)])
+    text = environment.get_template("report.html.j2").render(
         page=page, program=f"webbalign {version('webbalign')}"
-    )  # fmt: skip
+    )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return [path, *(_write_figures(page, path) if papers else ())]
+    return [path, *(_write_figures(plots, images, path) if papers else ())]
 
 
-def _write_figures(page: Page, path: Path) -> Iterator[Path]:
+def _draw(figure: Figure) -> bytes:
+    """Return a figure as PNG; it keeps the layout that is found."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    figure.dpi = DPI
+    # of the canvas, not the figure: `savefig` would draw everything twice
+    FigureCanvasAgg(figure).print_png(
+        buffer, metadata={"Software": None}, pil_kwargs={"compress_level": 4}
+    )
+    figure.set_layout_engine("none")
+    return buffer.getvalue()
+
+
+def _write_figures(
+    plots: Sequence[Plot], images: Mapping[int, bytes], path: Path
+) -> Iterator[Path]:
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     folder = path.with_name(f"{path.stem}_figures")
-    for section in page.sections:
-        for item in section.items:
-            if isinstance(item, Plot):
-                for suffix in ("png", "pdf"):
-                    folder.mkdir(exist_ok=True)
-                    target = folder / f"{item.name}.{suffix}"
-                    with atomic_path(target) as temporary:
-                        item.figure.savefig(
-                            temporary, format=suffix, dpi=PAPER_DPI, metadata=_undated(suffix)
-                        )
-                    yield target
-
-
-def _undated(suffix: str) -> dict[str, Any]:
-    """Return metadata that do not change from run to run."""
-    return {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+    for plot in plots:
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{plot.name}.png"
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(images[id(plot.figure)])
+        yield target
+        target = target.with_suffix(".pdf")
+        with atomic_path(target) as temporary:
+            # without a date it does not change from run to run
+            FigureCanvasPdf(plot.figure).print_pdf(temporary, metadata={"CreationDate": None})
+        yield target
 
 
 def _environment() -> Any:
@@ -181,16 +198,9 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["png"] = _png
+    environment.filters["width"] = lambda figure: round(figure.get_figwidth() * DPI / DENSITY)
     environment.filters["data"] = _data
     return environment
-
-
-def _png(figure: Figure) -> str:
-    """Return a figure as an address that holds it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PAGE_DPI, metadata={"Software": None})
-    return _data(buffer.getvalue())
 
 
 def _data(png: bytes) -> str:

@@ -1,0 +1,53 @@
+"""The report with which a command that makes products ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from webbalign.cli.errors import UsageError, explain
+from webbalign.cli.parser import Parsed
+from webbalign.cli.terminal import Terminal
+
+__all__ = ["pairs", "report"]
+
+logger = logging.getLogger(__name__)
+
+
+def report(parsed: Parsed, terminal: Terminal, write: Callable[[], Sequence[Path]]) -> None:
+    """Write a report, unless ``--no-report`` forbids it, and say where it lies.
+
+    The products are whole by now: whatever goes wrong with the report is a warning.
+
+    Parameters
+    ----------
+    parsed : Parsed
+    terminal : Terminal
+    write : callable
+        Writes the report (and imports what this takes); returns its files, the page first.
+    """
+    if not parsed.get("report", default=True):
+        return
+    try:
+        page, *figures = write()
+    except Exception as error:
+        logger.debug("the report failed", exc_info=True)
+        logger.warning("the products are written, but not their report: %s", explain(error))
+        return
+    if figures:
+        terminal.say(f"its figures: {figures[0].parent}")
+    terminal.say(f"report: {page}")
+
+
+def pairs(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the sky positions of ``--mark`` as pairs of RA and Dec, degrees.
+
+    Raises
+    ------
+    UsageError
+        If one is half.
+    """
+    if len(values) % 2:
+        raise UsageError("--mark needs pairs of RA and Dec")
+    return list(zip(values[::2], values[1::2], strict=True))
