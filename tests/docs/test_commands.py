@@ -1,0 +1,195 @@
+"""Every command of README and docs is run, and every piece of Python.
+
+Each page has a folder of its own with the files that it speaks of, small ones; its commands follow
+one another there, so that what one writes the next one reads. Simulations are made smaller than the
+pages say. README and the first steps belong to the quick tests, the other pages to all tests.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.scene import bands, catalog_service, coronagraphy, stars
+from tests.docs.snippets import PAGES, ROOT, inline_commands, snippets
+from webbalign.cli import main
+from webbalign.cli.commands import COMMANDS
+from webbalign.cli.parser import parse
+from webbalign.products import gaia
+from webbalign.simulate import MosaicSimulation, simulate_mosaic
+
+QUICK = ("README.md", "docs/start.md")
+# what no test can do, and why
+NOT_RUN = {
+    "pip install": "installs packages",
+    ". .venv/bin/activate": "changes the shell that reads it",
+    "make": "installs packages; the targets are looked for, `make demo` is what start.md does",
+    "dask-ssh": "needs other computers",
+    "dask scheduler": "runs until it is ended",
+    "srun": "needs SLURM",
+    "python -m benchmarks": "takes hours",
+}
+# ends with another status than 0: nothing was finished there, or something was changed since
+STATUSES = {"status": (0, 3)}
+# names that stand for those of the reader
+NAMES = {
+    "jw..._asn.json": "x_asn.json",
+    "DIR": "made",
+}
+SMALL = {
+    "simulate coron3": {
+        "nints": "3", "ref-nints": "2", "ref-dithers": "3", "shape": "64,64", "wavelengths": "1",
+    },
+    "simulate mosaic": {
+        "size": "256", "dithers": "2", "visits": "2", "star-density": "2500",
+        "magnitudes": "16,22", "gaia-limit": "23", "detectors": "nrca1,nrcalong,mirimage",
+    },
+}  # fmt: skip
+
+
+SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
+COMMAND_LINES = [snippet for snippet in SNIPPETS if snippet.language == "shell"]
+LATER = sorted({snippet.page for snippet in SNIPPETS} - {*QUICK, "docs/cloud.md"})
+
+
+def named(words):
+    """Return the command, and the words after its name."""
+    size = 2 if " ".join(words[:2]) in COMMANDS else 1
+    return COMMANDS[" ".join(words[:size])], words[size:]
+
+
+def reason_not_to_run(snippet):
+    return next((why for start, why in NOT_RUN.items() if snippet.text.startswith(start)), "")
+
+
+@pytest.mark.parametrize("snippet", COMMAND_LINES, ids=str)
+def test_command_lines_are_understood(snippet):
+    first, *words = snippet.words
+    if first == "webbalign":
+        command, rest = named(words)
+        parsed = parse(rest, command.all_flags())
+        least, largest = command.count
+        assert len(parsed.positionals) >= least
+        assert largest is None or len(parsed.positionals) <= largest
+    elif first == "make":
+        targets = [word for word in words if "=" not in word]
+        makefile = (ROOT / "Makefile").read_text()
+        for target in targets:
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
+    else:
+        assert first == "strun" or reason_not_to_run(snippet), f"say what to do with {snippet.text}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_prose_exist(page):
+    for where, text in inline_commands(page):
+        words = [word for word in text.split() if word != "..."][1:]
+        if words[0] == "COMMAND":
+            continue
+        command, rest = named([word.strip("[]") for word in words])
+        known = {f"--{flag.name}" for flag in command.all_flags()} | {"--help"}
+        for word in rest:
+            option = re.sub(r"=.*", "", word)
+            assert not option.startswith("--") or option in known, (where, option)
+
+
+def test_all_pages_were_found():
+    assert len(PAGES) > 25
+    assert len(COMMAND_LINES) > 60
+
+
+@pytest.fixture(scope="module")
+def products(sequence, tmp_path_factory):
+    """Of a coron3 run."""
+    folder = tmp_path_factory.mktemp("products")
+    words = ["coron3", str(sequence.association), "--output-dir", str(folder), "--no-report"]
+    assert main([*words, "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many_bands(tmp_path_factory):
+    options = MosaicSimulation(
+        bands=("F200W", "F300M", "F1000W"), detectors=("nrca1", "nrcalong", "mirimage"), size=256,
+        dithers=2, star_density=2500, magnitudes=(16, 22), gaia_limit=23,
+    )  # fmt: skip
+    return simulate_mosaic(tmp_path_factory.mktemp("bands"), options)
+
+
+@pytest.fixture(scope="module")
+def service(mosaic):
+    with catalog_service(mosaic.gaia) as address:
+        yield address
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, service):
+    """The current folder of a page; the catalog service is one on this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASTROMETRIC_CATALOG_URL", service)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    monkeypatch.setattr(gaia, "WAITS", (0.0, 0.0))
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", QUICK)
+def test_commands_of_the_first_pages_work(page, folder, sequence, mosaic):
+    coronagraphy(folder, sequence, None)
+    stars(folder, mosaic)
+    run_page(page)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", LATER)
+def test_commands_of_the_other_pages_work(page, folder, sequence, products, mosaic, many_bands):
+    coronagraphy(folder, sequence, products)
+    stars(folder, mosaic)
+    bands(folder, many_bands)
+    run_page(page)
+
+
+def run_page(page):
+    names = {}
+    for snippet in snippets(ROOT / page):
+        if snippet.language == "file":
+            write(snippet.text)
+        elif snippet.language == "python":
+            run_python(snippet, names)
+        elif snippet.words[0] == "webbalign":
+            run_command(snippet)
+        elif snippet.words[0] == "strun":
+            subprocess.run(
+                [sys.executable, "-m", "stpipe._cli.strun", *snippet.words[1:]], check=True
+            )
+        else:
+            assert reason_not_to_run(snippet)
+
+
+def run_command(snippet):
+    command, words = named(snippet.words[1:])
+    words = [NAMES.get(word, word) for word in words]
+    for option, value in SMALL.get(command.name, {}).items():
+        if f"--{option}" in words:
+            words[words.index(f"--{option}") + 1] = value
+        elif option != "detectors":
+            words += [f"--{option}", value]
+    words = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
+    status = main([*command.name.split(), *words, "--quiet"])
+    assert status in STATUSES.get(command.name, (0,)), f"{snippet}: {snippet.text}: {status}"
+
+
+def run_python(snippet, names):
+    # the text of our own documentation
+    exec(compile("\n" * (snippet.line - 1) + snippet.text, snippet.page, "exec"), names)  # noqa: S102
+
+
+def write(text):
+    name, _, content = text.removeprefix("# ").partition("\n")
+    with open(name, "w") as file:
+        file.write(content + "\n")
