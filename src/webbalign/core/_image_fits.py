@@ -13,6 +13,7 @@ from webbalign.core._network_maps import PlaneCorrection
 __all__ = [
     "AbsoluteFit",
     "AstrometricSolution",
+    "CatalogResiduals",
     "ClosureOfGroups",
     "ImageFit",
     "ImageStatus",
@@ -121,6 +122,35 @@ class Residuals:
     used: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, eq=False)
+class CatalogResiduals:
+    """What is left of each matched star of the reference catalog; one item for each.
+
+    Attributes
+    ----------
+    track : ndarray of int
+        Number of the star, as in :class:`Residuals`.
+    reference : ndarray of int
+        Index of the star in the reference catalog.
+    dx, dy : ndarray
+        Catalog position less the mean of the star in the images alone, arcsec, to the east and
+        north.
+    used : ndarray of bool
+    """
+
+    track: NDArray[np.intp]
+    reference: NDArray[np.intp]
+    dx: NDArray[np.float64]
+    dy: NDArray[np.float64]
+    used: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls) -> CatalogResiduals:
+        """Return those of no star."""
+        index, left = np.empty(0, np.intp), np.empty(0)
+        return cls(index, index, left, left, np.empty(0, bool))
+
+
 @dataclass(frozen=True)
 class ClosureOfGroups:
     """What is left between two groups: mean of first less second position, arcsec.
@@ -181,6 +211,7 @@ class AstrometricSolution:
     closures : tuple of ClosureOfGroups
     floor : float
         Error of one axis that had to be added to those of the stars in images, arcsec.
+    catalog : CatalogResiduals
     pair_used : ndarray of bool, shape (pairs,)
         Which pairs of images took part in corrections that are applied.
     pair_closure : ndarray, shape (pairs, 2)
@@ -195,6 +226,7 @@ class AstrometricSolution:
     residuals: Residuals
     closures: tuple[ClosureOfGroups, ...]
     floor: float
+    catalog: CatalogResiduals = field(default_factory=CatalogResiduals.none)
     pair_used: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     pair_closure: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 

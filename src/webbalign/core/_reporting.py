@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from webbalign.core._components import Component
 from webbalign.core._image_fits import (
     AbsoluteFit,
     AstrometricSolution,
+    CatalogResiduals,
     ClosureOfGroups,
     ImageFit,
     ImageStatus,
@@ -86,6 +87,7 @@ def report(
         residuals=_residuals(field, verdicts),
         closures=_closures(verdicts, names),
         floor=max((v.component.solution.floor for v in verdicts if v.applied), default=0.0),
+        catalog=_catalog_residuals(verdicts),
         pair_used=pairs.used,
         pair_closure=pairs.closure,
     )
@@ -243,6 +245,26 @@ def _residuals(field: StarField, verdicts: Sequence[_Verdict]) -> Residuals:
     )
     dx, dy = np.concatenate(left).T
     return Residuals(image, star, tracks, catalog, dx, dy, np.concatenate(used))
+
+
+def _catalog_residuals(verdicts: Sequence[_Verdict]) -> CatalogResiduals:
+    """Residuals of the catalog's stars, tracks numbered as in `_residuals`."""
+    parts = [CatalogResiduals.none()]
+    first = 0
+    for verdict in verdicts:
+        if not verdict.applied:
+            continue
+        tie, solution = verdict.tie, verdict.component.solution
+        if isinstance(tie, Tie):
+            dx, dy = solution.fixed_residual.T
+            parts.append(
+                CatalogResiduals(tie.fixed_track + first, tie.star, dx, dy, solution.fixed_used)
+            )
+        first += len(solution.stars)
+    names = [item.name for item in fields(CatalogResiduals)]
+    return CatalogResiduals(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 def _closures(verdicts: Sequence[_Verdict], names: Sequence[str]) -> tuple[ClosureOfGroups, ...]:

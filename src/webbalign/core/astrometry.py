@@ -15,6 +15,7 @@ from webbalign.core._detector_artefacts import without_artefacts
 from webbalign.core._image_fits import (
     AbsoluteFit,
     AstrometricSolution,
+    CatalogResiduals,
     ClosureOfGroups,
     ImageFit,
     ImageStatus,
@@ -34,6 +35,7 @@ __all__ = [
     "AbsFitting",
     "AbsoluteFit",
     "AstrometricSolution",
+    "CatalogResiduals",
     "ClosureOfGroups",
     "Fitting",
     "ImageFit",

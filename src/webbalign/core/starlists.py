@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,8 @@ class StarList:
         Arcsec per pixel.
     fwhm : float
         Of a star, arcsec.
+    pixels : ndarray, shape (n, 2)
+        0-based positions in the image, to tell of them; NaN: unknown.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class StarList:
     outline: NDArray[np.float64]
     pixel_scale: float
     fwhm: float
+    pixels: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
 
     def __post_init__(self) -> None:
         xy = np.array(self.xy, dtype=np.float64).reshape(-1, 2)
@@ -65,6 +68,10 @@ class StarList:
             object.__setattr__(self, name, _per_star(self.name, name, values, len(xy)))
         outline = np.array(self.outline, dtype=np.float64).reshape(-1, 2)
         object.__setattr__(self, "outline", outline)
+        pixels = np.array(self.pixels, dtype=np.float64).reshape(-1, 2)
+        if len(pixels) != len(xy):
+            pixels = np.full_like(xy, np.nan)
+        object.__setattr__(self, "pixels", pixels)
         if not np.isfinite(xy).all():
             raise InputError(self.name, "positions that are not numbers", "finite positions")
 

@@ -258,4 +258,5 @@ def star_list(
         outline=image.outline,
         pixel_scale=image.pixel_scale,
         fwhm=width * image.pixel_scale,
+        pixels=catalog.xy[inside],
     )

@@ -239,6 +239,8 @@ def _stars(catalog: str, table: dict[str, list[str]], count: int) -> CatalogStar
         parallax_sigma=values("parallax_error"),
         weight=np.ones(count),
         magnitude=np.where(np.abs(magnitude) < 90.0, magnitude, np.nan),
+        color=values("bp_rp"),
+        identity=np.array(table.get("source_id", table.get("objid", [""] * count)), str),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +48,10 @@ class CatalogStars:
     weight : ndarray, shape (n,)
     magnitude : ndarray, shape (n,)
         NaN: unknown.
+    color : ndarray, shape (n,)
+        BP - RP of Gaia, magnitudes; NaN: unknown.
+    identity : ndarray of str, shape (n,)
+        What the catalog calls them; empty: unknown.
     """
 
     name: str
@@ -60,13 +64,21 @@ class CatalogStars:
     parallax_sigma: NDArray[np.float64]
     weight: NDArray[np.float64]
     magnitude: NDArray[np.float64]
+    color: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    identity: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, str))
+
+    def __post_init__(self) -> None:
+        if len(self.color) != len(self):
+            object.__setattr__(self, "color", np.full(len(self), np.nan))
+        if len(self.identity) != len(self):
+            object.__setattr__(self, "identity", np.full(len(self), ""))
 
     def __len__(self) -> int:
         return len(self.sky)
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> CatalogStars:
         """Return the stars that a mask, shape (n,), chooses."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts = {item.name: getattr(self, item.name) for item in fields(self)}
         return CatalogStars(
             **{key: value if key == "name" else value[chosen] for key, value in parts.items()}
         )

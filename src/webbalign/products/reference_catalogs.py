@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _NO_MAGNITUDE = 90.0  # catalogs write 99 where they have none
 _EXPECTED = "RA and DEC in degrees (in any case), or sky_centroid"
+_COLORS = ("bp_rp", "color", "colour")
+_IDENTITIES = ("source_id", "objid", "id")
 _MAGNITUDES = ("mag", "magnitude", "phot_g_mean_mag", "gmag", "abmag")
 
 
@@ -138,7 +140,9 @@ def read_reference_catalog(path: str | Path) -> CatalogStars:
         or ``sky_centroid``; optional ``weight``; a magnitude (99: none); ``pmra, pmdec`` (mas/yr,
         with cos(dec)) and ``parallax`` (mas), which need ``ref_epoch`` or ``epoch`` (a column, or
         in the metadata; Julian year); errors ``ra_error, dec_error`` (mas), ``pmra_error,
-        pmdec_error`` (mas/yr), ``parallax_error`` (mas). Columns with units are converted.
+        pmdec_error`` (mas/yr), ``parallax_error`` (mas). Columns with units are converted. For
+        reports: a colour (``bp_rp``, ``color``) and what the stars are called (``source_id``,
+        ``objid``, ``id``).
 
     Raises
     ------
@@ -171,6 +175,8 @@ def read_reference_catalog(path: str | Path) -> CatalogStars:
         parallax_sigma=values("parallax_error", "mas"),
         weight=_weight(path, table),
         magnitude=_magnitude(path, table),
+        color=_color(path, table),
+        identity=_identity(table),
     )
     good = np.asarray(np.isfinite(sky).all(axis=1))
     if len(table) and not good.any():
@@ -237,6 +243,21 @@ def _magnitude(path: Path, table: Table) -> NDArray[np.float64]:
     return np.where(np.abs(magnitude) < _NO_MAGNITUDE, magnitude, np.nan)
 
 
+def _color(path: Path, table: Table) -> NDArray[np.float64]:
+    name = column(table, *_COLORS)
+    try:
+        return np.full(len(table), np.nan) if name is None else numbers(path, table, name)
+    except InputError:  # a word for it: nothing rests on it
+        return np.full(len(table), np.nan)
+
+
+def _identity(table: Table) -> NDArray[np.str_]:
+    name = column(table, *_IDENTITIES)
+    if name is None:
+        return np.full(len(table), "")
+    return np.array(["" if cell is np.ma.masked else str(cell) for cell in table[name]], str)
+
+
 def saved_name(abs_refcat: str) -> str:
     """Name the file in which the astrometric catalog is saved.
 
@@ -279,12 +300,15 @@ def write_reference_catalog(
         "pmdec_error": (stars.motion_sigma, rate),
         "parallax_error": (stars.parallax_sigma, mas),
         "mag": (stars.magnitude, None),
+        "bp_rp": (stars.color, None),
         "weight": (stars.weight, None),
     }
     table = Table(meta={"catalog": stars.name})
     for name, (values, unit) in columns.items():
         if name in ("RA", "DEC", "weight") or np.isfinite(values).any():
             table[name] = Column(values, unit=unit)
+    if (stars.identity != "").any():
+        table["source_id"] = stars.identity
     with atomic_path(path) as temporary:
         table.write(temporary, format="ascii.ecsv")
     return path

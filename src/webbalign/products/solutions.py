@@ -17,6 +17,7 @@ from webbalign.products.models import refuse_existing
 from webbalign.products.names import root
 from webbalign.products.remote import local
 from webbalign.products.solved_images import Borrowed, Solution, SolvedImage, solved
+from webbalign.products.solved_stars import stars_file, write_solved_stars
 from webbalign.products.table_files import read_table
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def write_solution(
     overwrite: bool = True,
     recipe: Seal | None = None,
 ) -> Path:
-    """Write a solution as ECSV, in full precision.
+    """Write a solution as ECSV, in full precision, and its stars beside it as ASDF.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ def write_solution(
     path = Path(path)
     refuse_existing(path, overwrite)
     rows = [_row(image) for image in solution.images]
+    if solution.stars is not None:
+        write_solved_stars(solution.stars, stars_file(path))
     table = Table(meta=dict(solution.meta))
     for name, shape, unit, description in _COLUMNS:
         kind: Any = str if shape is None else np.int64 if name in _INTEGERS else np.float64

@@ -17,6 +17,7 @@ from webbalign.products.corrector import Correction, ImagePlane, transported
 from webbalign.products.groups import ObservationIds
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.names import root
+from webbalign.products.solved_stars import SolvedStars
 
 __all__ = ["Borrowed", "Solution", "SolvedImage", "solved"]
 
@@ -116,10 +117,13 @@ class Solution:
     images : tuple of SolvedImage
     meta : dict
         What concerns the run: options, catalog and so on.
+    stars : SolvedStars or None
+        All stars with what is left of them; None of a solution that was read from its table.
     """
 
     images: tuple[SolvedImage, ...]
     meta: dict[str, Any] = field(default_factory=dict)
+    stars: SolvedStars | None = None
 
     def of(self, filename: str | Path) -> SolvedImage | None:
         """Return the row of an image, whatever the suffix of its name; None without one."""

@@ -26,6 +26,7 @@ from webbalign.products.proper_motion import reference_stars
 from webbalign.products.reference_catalogs import load_reference
 from webbalign.products.remote import shown
 from webbalign.products.solutions import Solution, solved
+from webbalign.products.solved_stars import solved_stars
 from webbalign.steps._find_in_image import FoundStars
 
 __all__ = ["SOLUTION_FILE", "solve_starlists"]
@@ -72,7 +73,7 @@ def solve_starlists(
     lists = [item.stars for item in found]
     wanted = AbsoluteCatalog.from_mapping(given)
     abs_matching = AbsMatching.from_mapping(given)
-    reference, unavailable = None, ""
+    stars, reference, unavailable = None, None, ""
     try:
         stars = load_reference(
             wanted, lists, [item.info.epoch for item in found], 3 * abs_matching.abs_searchrad
@@ -102,7 +103,9 @@ def solve_starlists(
     meta = _meta(fitted, options, wanted, reference)
     if images is not None:
         meta["image_pairs"] = _pairs(fitted, images)
-    return Solution(tuple(rows), meta)
+    error = None if reference is None else reference.sigma
+    shapes = [item.info.shape for item in found]
+    return Solution(tuple(rows), meta, solved_stars(fitted, lists, shapes, stars, error))
 
 
 def _pairs(fitted: AstrometricSolution, images: ImagePairs) -> list[dict[str, Any]]:

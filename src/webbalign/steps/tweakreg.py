@@ -32,10 +32,11 @@ from webbalign.products.reference_catalogs import (
 )
 from webbalign.products.sip import SipApproximation
 from webbalign.products.solutions import Solution, SolvedImage, read_solution, write_solution
+from webbalign.products.solved_stars import stars_file
 from webbalign.steps._correct_image import CorrectTask, correct_image, correct_in_place
 from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps._image_inputs import Images, gather, in_turn
-from webbalign.steps._resume import recipe_of
+from webbalign.steps._resume import is_lasting, recipe_of
 from webbalign.steps.base import WebbStep
 from webbalign.steps.solving import SOLUTION_FILE, solve_starlists
 from webbalign.steps.tweakreg_options import ModelHandling, TweakReg
@@ -109,13 +110,16 @@ class TweakRegStep(WebbStep):
             solution = solve_starlists(found, options, self._save_reference)
             if self.save_results:
                 overwrite = self.runtime.overwrite or self.runtime.resume
-                write_solution(solution, table, overwrite=overwrite, recipe=recipe)
+                seal = None
+                if recipe is not None and is_lasting(solution):
+                    seal = recipe.noting({"products": [path.name for path in products]})
+                write_solution(solution, table, overwrite=overwrite, recipe=seal)
                 log.info("saved %s", table)
         self._report(solution)
         result = self._correct(images, solution, products, catalogs)
         self.solution = solution
         if self.save_results:
-            self.written.append(table)
+            self.written += [path for path in (stars_file(table), table) if path.is_file()]
             sweep(self._folder)  # a worker may have been killed
         return result
 
@@ -167,7 +171,8 @@ class TweakRegStep(WebbStep):
         if self.save_results:
             self._folder.mkdir(parents=True, exist_ok=True)
             sweep(self._folder)
-            for product in (*products, self._folder / SOLUTION_FILE):
+            table = self._folder / SOLUTION_FILE
+            for product in (*products, table, stars_file(table)):
                 models.refuse_existing(product, self.runtime.overwrite or self.runtime.resume)
             for product in products:
                 refuse_input(product, images.paths)
