@@ -103,9 +103,9 @@ def solve_starlists(
     meta = _meta(fitted, options, wanted, reference)
     if images is not None:
         meta["image_pairs"] = _pairs(fitted, images)
-    error = None if reference is None else reference.sigma
+    sigma = None if reference is None else reference.sigma
     shapes = [item.info.shape for item in found]
-    return Solution(tuple(rows), meta, solved_stars(fitted, lists, shapes, stars, error))
+    return Solution(tuple(rows), meta, solved_stars(fitted, lists, shapes, stars, sigma))
 
 
 def _pairs(fitted: AstrometricSolution, images: ImagePairs) -> list[dict[str, Any]]:
