@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import asdf
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -174,3 +175,15 @@ def test_the_width_of_a_star_is_that_of_the_catalog_else_of_the_caller(info):
 def test_unknown_formats_are_refused():
     with pytest.raises(OptionError, match="catalog_format"):
         CatalogFiles(catalog_format="hdf5")
+
+
+def test_what_lies_beside_a_catalog_does_not_depend_on_the_process(tmp_path, info):
+    path = write_catalog(COLUMNS, info, tmp_path / "a_cat.ecsv", group="g").with_suffix(".asdf")
+    with asdf.open(path) as file:
+        listed = [str(item["extension_class"]) for item in file["history"]["extensions"]]
+        assert "image" in file.tree
+    assert len(listed) > 1
+    assert listed == sorted(listed)
+    assert str(tmp_path).encode() not in path.read_bytes()
+    other = write_catalog(COLUMNS, info, tmp_path / "b" / "a_cat.ecsv", group="g")
+    assert other.with_suffix(".asdf").read_bytes() == path.read_bytes()

@@ -20,6 +20,7 @@ from webbalign.products.provenance import (
     keep,
     of_inputs,
     read_provenance,
+    survey,
 )
 
 RECIPE = Recipe("klip", {"truncate": "50"}, {"a_crfints.fits": "0" * 32}, "1.2.3")
@@ -59,7 +60,13 @@ def toml(path, recipe=None):
     return path
 
 
-MAKERS = {"x.fits": cube, "x.png": picture, "x.ecsv": table, "x.toml": toml}
+def archive(path, recipe=None):
+    with atomic_path(path, recipe) as temporary:
+        np.savez(temporary, data=np.arange(300.0))
+    return path
+
+
+MAKERS = {"x.fits": cube, "x.png": picture, "x.ecsv": table, "x.toml": toml, "x.npz": archive}
 KINDS = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -105,6 +112,8 @@ def test_sealed_files_are_read_as_before(tmp_path):
     from matplotlib.image import imread
 
     assert imread(paths["x.png"]).shape == (100, 100, 4)
+    with np.load(paths["x.npz"]) as stored:
+        assert stored["data"].tolist() == list(range(300))
 
 
 def test_headers_need_not_be_read_anew_for_the_provenance(tmp_path):
@@ -233,3 +242,36 @@ def test_text_that_is_no_provenance(tmp_path):
     assert Provenance.from_text("{") is None
     assert Provenance.from_text('{"recipe": {"step": 1, "more": 2}}') is None
     assert read_provenance(tmp_path / "none.fits") is None
+
+
+def test_files_that_belong_to_a_product(tmp_path):
+    beside = tmp_path / "beside.asdf"
+    beside.write_bytes(b"1")
+    path = table(tmp_path / "x.ecsv", RECIPE.noting({"n": 1}, beside))
+    assert judge(path, RECIPE).state is State.DONE
+    beside.write_bytes(b"2")
+    assert judge(path, RECIPE).reasons == ("beside.asdf is not what was written",)
+    beside.unlink()
+    assert judge(path, RECIPE).reasons == ("beside.asdf is missing",)
+
+
+def test_an_archive_with_more_than_its_comment_holds_is_made_again(tmp_path):
+    path = archive(tmp_path / "x.npz", Recipe("x", {"order": "n" * 70_000}))
+    assert read_provenance(path) is None
+    with np.load(path) as stored:
+        assert stored["data"].sum() == 44850
+
+
+def test_a_survey_tells_what_products_announce(tmp_path):
+    table(tmp_path / "x.ecsv", Recipe("x").noting({"products": ["a.fits"]}))
+    (found, missing) = survey(tmp_path)
+    assert (found.state, missing.state) == (State.DONE, State.MISSING)
+    assert missing.reasons == ("named by x.ecsv",)
+    (tmp_path / "below").mkdir()
+    source = cube(tmp_path / "a.fits", recipe=Recipe("y"))
+    made = toml(tmp_path / "below" / "b.toml", Recipe("z", inputs=of_inputs([source])))
+    assert {item.path: item.state for item in survey(tmp_path)} == {
+        source: State.DONE, tmp_path / "x.ecsv": State.DONE, made: State.DONE
+    }  # fmt: skip
+    cube(source, 2.0, Recipe("y"))
+    assert survey(tmp_path)[-1].reasons == ("input a.fits changed",)

@@ -22,36 +22,56 @@ __all__ = ["run_status", "status_text"]
 
 def run_status(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Print the table of the products; the status tells whether all are done."""
-    folder, *associations = parsed.positionals
+    folder, *inputs = parsed.positionals
     if not Path(folder).is_dir():
         raise InputError(folder, "no such folder", "the folder of products")
-    require_files(associations)
+    require_files(inputs)
     check_options(parsed)
     from webbalign.products.provenance import State, survey
 
     terminal.adopt_libraries()
-    if not associations:
-        found = survey(folder)
+    if not _are_of_coron3(inputs):
+        from webbalign.steps._image_inputs import gather
+
+        found = survey(folder, gather(inputs).paths if inputs else ())
         undone = [item for item in found if item.state not in (State.DONE, State.FOREIGN)]
     else:
         from webbalign.pipelines.coron3 import status
 
         options = {**pipeline_options(parsed), "output_dir": folder}
         options.pop("executor")
-        found = status(associations[0], **options)
+        found = status(inputs[0], **options)
         undone = [item for item in found if item.state is not State.DONE]
-    print(status_text(found))
+    print(status_text(found, Path(folder)))
     return ExitStatus.NOT_ALIGNED if undone else ExitStatus.OK
 
 
-def status_text(found: Sequence[Finding]) -> str:
-    """Return the table: state, file, and why."""
+def _are_of_coron3(inputs: Sequence[str]) -> bool:
+    """Tell whether an association is given, and one with references."""
+    from webbalign.products.associations import read_association
+
+    if len(inputs) != 1 or not inputs[0].lower().endswith(".json"):
+        return False
+    try:
+        content = read_association(Path(inputs[0]), "an association (JSON)")
+        members = content["products"][0]["members"]
+        return any(str(member["exptype"]).lower() == "psf" for member in members)
+    except (LookupError, TypeError):
+        return True  # it says what is wrong with it
+
+
+def status_text(found: Sequence[Finding], folder: Path = Path()) -> str:
+    """Return the table: state, file (within the folder, if it lies there), and why."""
     if not found:
         return "no products"
-    width = max(len(item.path.name) for item in found)
+    names = [
+        str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
+        for path in (item.path for item in found)
+    ]
+    width = max(map(len, names))
     lines = [
-        f"{item.state.value:8} {item.path.name:{width}}  {'; '.join(item.reasons)}".rstrip()
-        for item in found
+        f"{item.state.value:8} {name:{width}}  {'; '.join(item.reasons)}".rstrip()
+        for name, item in zip(names, found, strict=True)
     ]
     counts = {item.state: 0 for item in found}
     for item in found:

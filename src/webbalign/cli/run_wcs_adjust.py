@@ -89,7 +89,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     options = {
         target[0]: value
         for target, value in parsed.values.items()
-        if target[0] in ("output_dir", "overwrite") or target[0].startswith("sip_")
+        if target[0] in ("output_dir", "overwrite", "resume") or target[0].startswith("sip_")
     }
     progress = terminal.progress()
     progress.start("correct images", len(images))

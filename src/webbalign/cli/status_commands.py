@@ -24,16 +24,19 @@ STATUS_COMMANDS = (
     Command(
         name="status",
         summary="Say which products are done, stale, changed or missing.",
-        arguments="DIR [ASSOCIATION]",
+        arguments="DIR [ASSOCIATION | FILE...]",
         about="Compares the products in DIR with what they say they were made from. With an "
         "association, and the options that coron3 would get: what `coron3 --resume` would keep, "
-        "what it would make (again), and why. Exit status: 0 everything is done, 3 not everything.",
+        "what it would make (again), and why. With images (or their association): which of them "
+        "have changed since, or have no product. Exit status: 0 everything is done, 3 not "
+        "everything.",
         flags=_status_flags,
         function="webbalign.cli.run_status:run_status",
-        count=(1, 2),
+        count=(1, None),
         examples=(
             "webbalign status out",
             "webbalign status out jw..._coron3_asn.json --klip.truncate 20",
+            "webbalign status cats *_cal.fits",
         ),
     ),
 )

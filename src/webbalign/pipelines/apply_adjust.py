@@ -17,7 +17,6 @@ from webbalign.core.errors import InputError
 from webbalign.pipelines._star_bands import Map
 from webbalign.products.addresses import is_address
 from webbalign.products.atomic import refuse_input, sweep
-from webbalign.products.corrected import save_corrected
 from webbalign.products.corrector import Correction, image_plane, transported
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.models import refuse_existing
@@ -30,6 +29,7 @@ from webbalign.products.wcs_adjust_file import (
     WcsAdjust,
     read_wcs_adjust,
 )
+from webbalign.steps._correct_image import save_once
 
 __all__ = ["AdjustedImage", "apply_wcs_adjust", "images_in"]
 
@@ -52,6 +52,8 @@ class AdjustedImage:
     reason : str
     error : float
         Arcsec, of bringing the correction into the plane of the image.
+    kept : bool
+        Whether an earlier run has made it.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class AdjustedImage:
     status: AdjustStatus
     reason: str = ""
     error: float = 0.0
+    kept: bool = False
 
     @property
     def is_aligned(self) -> bool:
@@ -135,6 +138,7 @@ def apply_wcs_adjust(
     *,
     output_dir: str | Path = ".",
     overwrite: bool = True,
+    resume: bool = False,
     map: Map = map,
     advance: Callable[[], None] = lambda: None,
     **options: Any,
@@ -154,6 +158,8 @@ def apply_wcs_adjust(
     output_dir : str or Path
     overwrite : bool
         Whether existing products may be replaced. An input never is.
+    resume : bool
+        Whether products that an earlier run has made of the same are kept; the others are replaced.
     map : callable
         ``map(function, items)``.
     advance : callable
@@ -182,8 +188,8 @@ def apply_wcs_adjust(
         sweep(place)
     for product in products:
         refuse_input(product, paths)
-        refuse_existing(product, overwrite)
-    work = partial(_adjusted, table=table, sip=sip, overwrite=overwrite)
+        refuse_existing(product, overwrite or resume)
+    work = partial(_adjusted, table=table, sip=sip, overwrite=overwrite, resume=resume)
     done = []
     for image in map(work, list(zip(paths, products, strict=True))):
         _say(image)
@@ -196,39 +202,35 @@ def _say(image: AdjustedImage) -> None:
     if not image.key:
         log.warning("%s: %s; its WCS stays", image.path, image.reason)
     elif image.is_aligned:
-        log.info("saved %s (%s of %s)", image.path, image.status, image.key)
+        done = "kept" if image.kept else "saved"
+        log.info("%s %s (%s of %s)", done, image.path, image.status, image.key)
     else:
         log.warning("%s: %s of %s (%s)", image.path, image.status, image.key, image.reason)
 
 
 def _adjusted(
-    task: tuple[Path, Path], table: WcsAdjust, sip: SipApproximation, overwrite: bool
+    task: tuple[Path, Path],
+    table: WcsAdjust,
+    sip: SipApproximation,
+    overwrite: bool,
+    resume: bool,
 ) -> AdjustedImage:
     source, product = task
     info = read_info(source)
     entry = table.correction_for(info)
+    save = partial(
+        save_once, source, product, step="wcs-adjust apply", sip=sip, overwrite=overwrite,
+        resume=resume,
+    )  # fmt: skip
     if entry is None:
         reason = "the table has no correction for it"
-        _save(source, product, None, "FAILED", f"webbalign wcs adjust: {reason}", sip, overwrite)
-        return AdjustedImage(product, "", AdjustStatus.UNCHANGED, reason)
+        done = save(None, status="FAILED", history=f"webbalign wcs adjust: {reason}")
+        return AdjustedImage(product, "", AdjustStatus.UNCHANGED, reason, kept=done is None)
     correction, error = correction_of(entry, info)
     status = "COMPLETE" if entry.is_aligned else "FAILED"
-    _save(source, product, correction, status, _history(entry, correction), sip, overwrite)
-    return AdjustedImage(product, str(entry.key), entry.status, entry.reason, error)
-
-
-def _save(
-    source: Path,
-    product: Path,
-    correction: Correction | None,
-    status: str,
-    history: str,
-    sip: SipApproximation,
-    overwrite: bool,
-) -> None:
-    save_corrected(
-        source, product, correction, status=status, sip=sip, history=history, overwrite=overwrite
-    )
+    done = save(correction, status=status, history=_history(entry, correction))
+    kept = done is None
+    return AdjustedImage(product, str(entry.key), entry.status, entry.reason, error, kept)
 
 
 def correction_of(entry: VisitCorrection, info: ImageInfo) -> tuple[Correction | None, float]:

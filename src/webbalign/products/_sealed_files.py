@@ -8,6 +8,8 @@ PNG
     A tEXt chunk before the last chunk.
 Text (ECSV, TOML)
     The last line, a comment.
+NPZ
+    The comment of the archive, at its end.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ _CHUNK = b"webbalign\0"
 _PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 # more than the provenance of any text file
 _LONGEST_LINE = 1 << 20
+# the last record of an archive: up to the length of the comment, which is the last thing in it
+_ARCHIVE_END, _TO_COMMENT, _LONGEST_COMMENT = b"PK\5\6", 20, 0xFFFF
+
+_KINDS = {".fits": "fits", ".png": "png", ".ecsv": "text", ".toml": "text", ".npz": "zip"}
 
 Part = bytes | tuple[int, int]
 """A piece of a file: the bytes themselves, or (start, length)."""
@@ -50,7 +56,7 @@ def parts_of(path: Path) -> list[Part]:
             start, cards, end = found
             kept = b"".join(card for card in cards if not _is_ours(card))
             return [(0, start), kept, (end, size - end)]
-    elif kind in ("png", "text"):
+    elif kind:
         start, _ = _tail(path, kind)
         return [(0, start)]
     return [(0, size)]
@@ -83,9 +89,7 @@ def read_text(path: Path) -> str | None:
         found = _last_header(path)
         ours = [] if found is None else [card for card in found[1] if _is_ours(card)]
         return _text_of(ours) if ours else None
-    if kind in ("png", "text"):
-        return _tail(path, kind)[1]
-    return None
+    return _tail(path, kind)[1] if kind else None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -94,7 +98,8 @@ def write_text(path: Path, text: str) -> None:
     Parameters
     ----------
     path : Path
-        Of a kind for which :func:`can_be_sealed`.
+        Of a kind for which :func:`can_be_sealed`. In an archive there is room for 64 kB; it gets
+        none if there is more.
     text : str
         ASCII, without line breaks.
 
@@ -112,12 +117,15 @@ def write_text(path: Path, text: str) -> None:
         _replace_tail(path, kind, length + body + struct.pack(">I", zlib.crc32(body)) + _PNG_END)
     elif kind == "text":
         _replace_tail(path, kind, _LINE + text.encode("ascii") + b"\n")
+    elif kind == "zip":
+        comment = text.encode("ascii") if len(text) <= _LONGEST_COMMENT else b""
+        _replace_tail(path, kind, struct.pack("<H", len(comment)) + comment)
     else:
         raise ValueError(f"{path}: no place for the provenance in a file of this kind")
 
 
 def _kind(path: Path) -> str:
-    return {".fits": "fits", ".png": "png", ".ecsv": "text", ".toml": "text"}.get(path.suffix, "")
+    return _KINDS.get(path.suffix, "")
 
 
 # FITS --------------------------------------------------------------------------------------------
@@ -203,7 +211,7 @@ def _write_fits(path: Path, text: str) -> None:
         file.truncate()
 
 
-# PNG and text ------------------------------------------------------------------------------------
+# PNG, text, archives -----------------------------------------------------------------------------
 
 
 def _tail(path: Path, kind: str) -> tuple[int, str | None]:
@@ -218,6 +226,12 @@ def _tail(path: Path, kind: str) -> tuple[int, str | None]:
         if not line.startswith(_LINE) or not line.endswith(b"\n") or line.count(b"\n") > 1:
             return size, None
         return first + at, line[len(_LINE) : -1].decode("ascii", "replace")
+    if kind == "zip":
+        at = end.rfind(_ARCHIVE_END)
+        if at < 0:
+            return size, None
+        at += _TO_COMMENT
+        return first + at, end[at + 2 :].decode("ascii", "replace") or None
     at = end.rfind(b"tEXt" + _CHUNK) - 4
     if at < 0 or not end.endswith(_PNG_END):
         return size - (len(_PNG_END) if end.endswith(_PNG_END) else 0), None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asdf
 
 from webbalign.core.errors import InputError
+from webbalign.products._asdf_order import sort_extensions
 from webbalign.products.atomic import atomic_path
 from webbalign.products.groups import ObservationIds
 from webbalign.products.image_files import ImageInfo
@@ -19,19 +20,22 @@ from webbalign.products.remote import beside, local
 if TYPE_CHECKING:
     from webbalign.products.catalogs import StarCatalog
 
-__all__ = ["read_catalog_image", "write_record"]
+__all__ = ["read_catalog_image", "record_of", "write_record"]
 
 _TEXTS = (
     "group_id", "tweakreg_catalog", "instrument", "detector", "filter", "pupil", "exp_type",
 )  # fmt: skip
+_EXPECTED = "a catalog that `webbalign find-stars` has written, with its .asdf file beside it"
 
 
 def write_record(info: ImageInfo, group: str, path: Path) -> None:
-    """Write what aligning an image needs beside its stars (ASDF)."""
+    """Write what aligning an image needs beside its stars (ASDF).
+
+    The same to the bit wherever and by whatever process it is written.
+    """
     tree = {
         "image": {
             "filename": info.name,
-            "path": "" if info.path is None else str(info.path.absolute()),
             "shape": [int(size) for size in info.shape],
             "epoch": float(info.epoch),
             "group": group,
@@ -43,6 +47,7 @@ def write_record(info: ImageInfo, group: str, path: Path) -> None:
     }
     with atomic_path(path) as temporary, quiet_schema_warnings():
         asdf.AsdfFile(tree).write_to(temporary)
+        sort_extensions(temporary)
 
 
 def read_catalog_image(path: str | Path, catalog: StarCatalog) -> tuple[ImageInfo, str]:
@@ -65,20 +70,14 @@ def read_catalog_image(path: str | Path, catalog: StarCatalog) -> tuple[ImageInf
     InputError
         If the catalog names no such file, or the file is missing or unreadable.
     """
-    name = str(catalog.meta.get("wcs_file", ""))
-    expected = "a catalog that `webbalign find-stars` has written, with its .asdf file beside it"
-    if not name:
-        raise InputError(path, "does not say where the WCS of its image is (wcs_file)", expected)
-    record = local(beside(path, name))
-    if not record.is_file():
-        raise InputError(path, f"names {record}, which does not exist", expected)
+    record = record_of(path, catalog)
     try:
         with quiet_schema_warnings(), asdf.open(record) as file:
             image, wcs = dict(file["image"]), file["wcs"]
             texts = {key: str(image.get(key, "")) for key in _TEXTS}
             info = ImageInfo(
                 name=str(image["filename"]),
-                path=Path(image["path"]) if image.get("path") else None,
+                path=None,
                 shape=_pair(image["shape"]),
                 wcs=wcs,
                 wcsinfo={str(key): float(value) for key, value in image["wcsinfo"].items()},
@@ -89,7 +88,24 @@ def read_catalog_image(path: str | Path, catalog: StarCatalog) -> tuple[ImageInf
             return info, str(image["group"])
     except Exception as error:  # a YAML, a schema, a key: whatever is wrong with it
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(record, f"not readable ({words})", expected) from None
+        raise InputError(record, f"not readable ({words})", _EXPECTED) from None
+
+
+def record_of(path: str | Path, catalog: StarCatalog) -> Path:
+    """Find the ASDF file of a catalog.
+
+    Raises
+    ------
+    InputError
+        If the catalog names none, or it is missing.
+    """
+    name = str(catalog.meta.get("wcs_file", ""))
+    if not name:
+        raise InputError(path, "does not say where the WCS of its image is (wcs_file)", _EXPECTED)
+    record = local(beside(path, name))
+    if not record.is_file():
+        raise InputError(path, f"names {record}, which does not exist", _EXPECTED)
+    return record
 
 
 def _pair(values: Sequence[Any]) -> tuple[int, int]:

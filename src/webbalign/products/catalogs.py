@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from webbalign.core.errors import InputError
 from webbalign.core.starlists import StarList
 from webbalign.products.atomic import atomic_path
-from webbalign.products.catalog_images import read_catalog_image, write_record
+from webbalign.products.catalog_images import read_catalog_image, record_of, write_record
 from webbalign.products.catalog_options import CatalogFiles
 from webbalign.products.corrector import image_plane
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.models import refuse_existing
 from webbalign.products.names import root
+from webbalign.products.provenance import Noted
 from webbalign.products.remote import local
 from webbalign.products.sphere import box_edges
 from webbalign.products.table_files import column, is_known, numbers, read_table
@@ -38,6 +39,7 @@ __all__ = [
     "catalog_name",
     "read_catalog",
     "read_catalog_image",
+    "record_of",
     "star_list",
     "write_catalog",
 ]
@@ -109,6 +111,7 @@ def write_catalog(
     fwhm: float = float("nan"),
     meta: Mapping[str, Any] | None = None,
     overwrite: bool = True,
+    recipe: Noted | None = None,
 ) -> Path:
     """Write the stars of an image, and beside them what else is needed to align it.
 
@@ -129,6 +132,8 @@ def write_catalog(
         More metadata; keys of at most 8 letters go into a FITS table as keywords.
     overwrite : bool
         Whether an existing catalog may be replaced.
+    recipe : Noted, optional
+        What both are made from, to be written into the catalog.
 
     Returns
     -------
@@ -163,7 +168,8 @@ def write_catalog(
     if path.suffix == ".fits" and not np.isfinite(fwhm):
         del table.meta["fwhm_px"]  # a FITS keyword cannot be NaN
     kind = "fits" if path.suffix == ".fits" else "ascii.ecsv"
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    seal = None if recipe is None else replace(recipe, beside=(record,))
+    with atomic_path(path, seal) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"astropy\.io\.fits")
         table.write(temporary, format=kind)
     return path

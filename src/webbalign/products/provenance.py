@@ -8,17 +8,22 @@ made by now, and its content is what was written.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from webbalign.products._sealed_files import can_be_sealed, is_whole, read_text, write_text
-from webbalign.products.content import content_hash, remember
+from webbalign.products._recipes import (
+    Finding,
+    Noted,
+    Provenance,
+    Recipe,
+    State,
+    of_inputs,
+    of_options,
+)
+from webbalign.products._sealed_files import can_be_sealed, is_whole, read_text
+from webbalign.products.content import content_hash
 
 __all__ = [
     "Finding", "Noted", "Provenance", "Recipe", "State", "judge", "keep", "of_inputs", "of_options",
@@ -27,135 +32,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-
-class State(Enum):
-    """What is known of a product without making it."""
-
-    DONE = "done"
-    STALE = "stale"
-    CHANGED = "changed"
-    FOREIGN = "foreign"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that a product depends on.
-
-    Attributes
-    ----------
-    step : str
-        What makes it.
-    options : mapping
-        Text of each option that matters to it.
-    inputs : mapping
-        By file name, the hash of what the file holds.
-    version : str
-        Of the program.
-    """
-
-    step: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    version: str = field(default_factory=lambda: _version())
-
-    def seal(self, path: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Write the recipe into a finished file that has not yet its place.
-
-        Nothing is done with a file that has no place for it.
-        """
-        if can_be_sealed(path):
-            content = content_hash(path)
-            write_text(path, Provenance(self, content, notes or {}).text)
-            remember(path, content)
-
-    def noting(self, notes: Mapping[str, Any]) -> Noted:
-        """Return what writes small results into the product as well."""
-        return Noted(self, notes)
-
-    def differences(self, other: Recipe) -> list[str]:
-        """Say in words how another recipe differs from this one (empty: not at all)."""
-        found = []
-        if other.step != self.step:
-            found.append(f"made by {self.step}, not {other.step}")
-        if other.version != self.version:
-            found.append(f"version {self.version}, now {other.version}")
-        for name in _names(self.options, other.options):
-            before, now = self.options.get(name, "not set"), other.options.get(name, "not set")
-            if before != now:
-                found.append(f"{name} {before}, now {now}")
-        for name in _names(self.inputs, other.inputs):
-            if name not in other.inputs:
-                found.append(f"input {name} taken away")
-            elif name not in self.inputs:
-                found.append(f"input {name} added")
-            elif self.inputs[name] != other.inputs[name]:
-                found.append(f"input {name} changed")
-        return found
-
-
-@dataclass(frozen=True)
-class Noted:
-    """A recipe with small results that a resumed run tells again without computing them."""
-
-    recipe: Recipe
-    notes: Mapping[str, Any]
-
-    def seal(self, path: Path) -> None:
-        """Write both into a finished file that has not yet its place."""
-        self.recipe.seal(path, self.notes)
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What stands in a product.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    content : str
-        Hash of what the product holds.
-    notes : mapping
-        Small results that a resumed run tells again without computing them.
-    """
-
-    recipe: Recipe
-    content: str
-    notes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """As it is written into a file: JSON in one line."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_text(cls, text: str) -> Provenance | None:
-        """Read it; None if it is damaged."""
-        try:
-            stored = json.loads(text)
-            return cls(Recipe(**stored["recipe"]), str(stored["content"]), stored["notes"])
-        except (ValueError, TypeError, KeyError):
-            return None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What :func:`judge` says of a product.
-
-    Attributes
-    ----------
-    path : Path
-    state : State
-    reasons : tuple of str
-        Why it is stale.
-    notes : mapping
-        Of a product that is done.
-    """
-
-    path: Path
-    state: State
-    reasons: tuple[str, ...] = ()
-    notes: Mapping[str, Any] = field(default_factory=dict)
+# Folders below the one that is looked at: bands, and what wcs-adjust get keeps of them.
+_LAYOUT = ("*", "*/*", "*/*/*")
 
 
 def read_provenance(path: str | Path) -> Provenance | None:
@@ -180,14 +58,24 @@ def judge(path: str | Path, recipe: Recipe) -> Finding:
             return Finding(path, State.FOREIGN, () if whole else ("cut short or damaged",))
         if not is_whole(path) or stored.content != content_hash(path):
             return Finding(path, State.CHANGED, ("not what was written",))
+        reasons = [*stored.recipe.differences(recipe), *_lacking(path, stored)]
     except OSError as error:
         return Finding(path, State.CHANGED, (f"cannot be read ({error.strerror})",))
-    reasons = stored.recipe.differences(recipe)
     if "hooks" in recipe.options:
         reasons.append("hooks, which may do anything")
     if reasons:
         return Finding(path, State.STALE, tuple(reasons))
     return Finding(path, State.DONE, notes=stored.notes)
+
+
+def _lacking(path: Path, stored: Provenance) -> Iterator[str]:
+    """Say what is wrong with the files that belong to a product."""
+    for name, content in stored.beside.items():
+        file = path.with_name(name)
+        if not file.is_file():
+            yield f"{name} is missing"
+        elif content_hash(file) != content:
+            yield f"{name} is not what was written"
 
 
 def keep(path: str | Path, recipe: Recipe, *, resume: bool = True) -> Finding | None:
@@ -214,69 +102,82 @@ def keep(path: str | Path, recipe: Recipe, *, resume: bool = True) -> Finding | 
     return None
 
 
-def survey(folder: str | Path) -> list[Finding]:
-    """Say of the products in a folder what they say of themselves, by name.
+def survey(folder: str | Path, inputs: Iterable[str | Path] = ()) -> list[Finding]:
+    """Say of the products in a folder, and in the folders of it, what they say of themselves.
 
     A product is stale if it was made by another version, or from a file of this folder that is
-    another one now. Inputs that lie elsewhere are not looked at: only their names are known.
+    another one now. Inputs that lie elsewhere are looked at if they are given.
+
+    Parameters
+    ----------
+    folder : str or Path
+    inputs : iterable of str or Path
+        Files of which products were made, or should have been: one from which nothing in the
+        folder is made, as it is from others, is told as missing.
+
+    Returns
+    -------
+    list of Finding
+        By place; files that say nothing of themselves only of the folder itself.
     """
-    found: dict[str, Finding] = {}
-    places = {path.name: path for path in sorted(Path(folder).iterdir()) if path.is_file()}
+    top = Path(folder)
+    files = [path for depth in _LAYOUT for path in sorted(top.glob(depth)) if path.is_file()]
+    files = [path for path in files if not path.parent.name.startswith(".")]
+    given = {path.name: path for path in map(Path, inputs)}
+    # (the folder's own files are the first, and stay)
+    places = given | {path.name: path for path in reversed(files)}
+    stored = {path: read_provenance(path) for path in files if can_be_sealed(path)}
+    found: dict[Path, Finding] = {}
 
-    def look(name: str) -> Finding:
-        if name not in found:
-            found[name] = Finding(places[name], State.DONE)  # should it name itself
-            found[name] = _by_itself(places[name], places, look)
-        return found[name]
+    def place(product: Path, name: str) -> Path | None:
+        if name == product.name:  # it has the name of its input, which lies elsewhere
+            return given.get(name)
+        beside = product.with_name(name)
+        return beside if beside in stored else places.get(name)
 
-    return [look(name) for name, path in places.items() if can_be_sealed(path)]
+    def look(path: Path) -> Finding:
+        if path not in found:
+            own = stored.get(path)
+            found[path] = Finding(path, State.FOREIGN)  # should it name itself
+            if own is not None:
+                found[path] = _by_itself(path, own, place, look)
+        return found[path]
+
+    told = [look(path) for path, own in stored.items() if own is not None or path.parent == top]
+    return [*told, *_lost(given, stored)]
 
 
-def _by_itself(path: Path, places: Mapping[str, Path], look: Callable[[str], Finding]) -> Finding:
-    stored = read_provenance(path)
-    if stored is None:
-        return Finding(path, State.FOREIGN)
-    now = {name: places[name] for name in stored.recipe.inputs if name in places}
-    inputs = {**stored.recipe.inputs, **{name: content_hash(file) for name, file in now.items()}}
-    expected = replace(stored.recipe, inputs=inputs, version=_version())
-    item = judge(path, expected)
-    behind = [name for name in now if look(name).state in (State.STALE, State.CHANGED)]
+def _lost(given: Mapping[str, Path], stored: Mapping[Path, Provenance | None]) -> Iterator[Finding]:
+    """Tell products that others announce, and inputs of which there is no product."""
+    made: dict[str, set[str]] = {}
+    used: set[str] = set()
+    for path, own in stored.items():
+        for name in own.notes.get("products", ()) if own is not None else ():
+            if not path.with_name(name).is_file():
+                yield Finding(path.with_name(name), State.MISSING, (f"named by {path.name}",))
+        if own is not None:
+            used |= set(own.recipe.inputs)
+            if len(own.recipe.inputs) == 1:
+                made.setdefault(own.recipe.step, set()).update(own.recipe.inputs)
+    for name, path in given.items():
+        steps = [step for step, names in made.items() if names & set(given) and name not in names]
+        if steps or name not in used:
+            by = f" by {', '.join(steps)}" if steps else ""
+            yield Finding(path, State.MISSING, (f"nothing made from it{by}",))
+
+
+def _by_itself(
+    path: Path,
+    stored: Provenance,
+    place: Callable[[Path, str], Path | None],
+    look: Callable[[Path], Finding],
+) -> Finding:
+    inputs = stored.recipe.inputs
+    now = {name: file for name in inputs if (file := place(path, name)) is not None}
+    current = {**inputs, **{name: content_hash(file) for name, file in now.items()}}
+    item = judge(path, replace(stored.recipe, inputs=current, version=Recipe("").version))
+    behind = [file for file in now.values() if look(file).state in (State.STALE, State.CHANGED)]
     if item.state is State.DONE and behind:
-        words = tuple(f"{name} is {look(name).state.value}" for name in behind)
+        words = tuple(f"{file.name} is {look(file).state.value}" for file in behind)
         return Finding(path, State.STALE, words)
     return item
-
-
-def of_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Return names and hashes of input files, for a recipe.
-
-    Raises
-    ------
-    OSError
-        If one cannot be read.
-    """
-    found: dict[str, str] = {}
-    for path in map(Path, paths):
-        # two files of one name, from two folders
-        name = path.name if path.name not in found else f"{path.name} {len(found)}"
-        found[name] = content_hash(path)
-    return found
-
-
-def of_options(options: Any, without: Collection[str] = ()) -> dict[str, str]:
-    """Return options (a dataclass) as a recipe has them, but for those that change no product."""
-    return {
-        name: str(value)
-        for name, value in dataclasses.asdict(options).items()
-        if name not in without
-    }
-
-
-def _names(*mappings: Mapping[str, Any]) -> list[str]:
-    return sorted(set().union(*mappings))
-
-
-def _version() -> str:
-    from webbalign import __version__
-
-    return __version__

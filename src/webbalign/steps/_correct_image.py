@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from stdatamodels.jwst.datamodels import ImageModel
 
 from webbalign.core.errors import InputError
 from webbalign.products.corrected import CorrectedImage, correct_model, save_corrected
-from webbalign.products.corrector import image_plane
+from webbalign.products.corrector import Correction, image_plane
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.provenance import Recipe, keep, of_inputs, of_options
 from webbalign.products.sip import SipApproximation
 from webbalign.products.solutions import Solution, SolvedImage
 
-__all__ = ["CorrectTask", "Corrected", "borrow_in_image", "correct_image", "correct_in_place"]
+__all__ = [
+    "CorrectTask", "Corrected", "borrow_in_image", "correct_image", "correct_in_place", "save_once",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +47,6 @@ class CorrectTask:
     overwrite: bool = True
     resume: bool = False
 
-    @property
-    def recipe(self) -> Recipe:
-        """What the product is made from."""
-        row, found = self.row, self.row.correction
-        options = {
-            "correction": f"{found.matrix.tolist()} {found.shift.tolist()}",
-            "solution": describe(row),
-            "catalog": str(self.catalog),
-        }
-        return Recipe("tweakreg", options | of_options(self.sip), of_inputs([self.source]))
-
 
 @dataclass(frozen=True)
 class Corrected:
@@ -80,21 +72,75 @@ def correct_image(task: CorrectTask) -> Corrected:
     InputError
         If the image cannot be read or the product not be written.
     """
-    row, recipe = task.row, task.recipe
-    if keep(task.product, recipe, resume=task.resume):
-        return Corrected(task.product, np.nan, np.nan, kept=True)
-    done = save_corrected(
+    row = task.row
+    done = save_once(
         task.source,
         task.product,
         row.correction if row.is_applied else None,
+        step="tweakreg",
         status=row.step_status,
         sip=task.sip,
         history=describe(row),
         catalog=task.catalog,
-        overwrite=task.overwrite or task.resume,
-        recipe=recipe,
+        overwrite=task.overwrite,
+        resume=task.resume,
     )
     return _corrected(task.product, done)
+
+
+def save_once(
+    source: Path,
+    product: Path,
+    correction: Correction | None,
+    *,
+    step: str,
+    status: str,
+    sip: SipApproximation,
+    history: str,
+    catalog: str | None = None,
+    overwrite: bool = True,
+    resume: bool = False,
+) -> CorrectedImage | None:
+    """Write an image with a corrected WCS, unless an earlier run has done so; None: it has.
+
+    Parameters
+    ----------
+    source, product : Path
+    correction : Correction or None
+    step : str
+        Name of the command, for the recipe.
+    resume : bool
+        Whether a product that was made of the same is kept.
+    status, sip, history, catalog, overwrite
+        As of :func:`webbalign.products.corrected.save_corrected`.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read or the product not be written.
+    """
+    options = {
+        "correction": "none"
+        if correction is None
+        else f"{correction.matrix.tolist()} {correction.shift.tolist()}",
+        "status": status,
+        "history": history,
+        "catalog": str(catalog),
+    }
+    recipe = Recipe(step, options | of_options(sip), of_inputs([source]))
+    if keep(product, recipe, resume=resume):
+        return None
+    return save_corrected(
+        source,
+        product,
+        correction,
+        status=status,
+        sip=sip,
+        history=history,
+        catalog=catalog,
+        overwrite=overwrite or resume,
+        recipe=recipe,
+    )
 
 
 def correct_in_place(
@@ -117,6 +163,7 @@ def borrow_in_image(
     solution: Solution,
     sip: SipApproximation,
     overwrite: bool = True,
+    resume: bool = False,
 ) -> Corrected:
     """Write one image with the correction that a solution has for it, or for its neighbours.
 
@@ -125,25 +172,17 @@ def borrow_in_image(
     info = read_info(source)
     plane = image_plane(info.wcs, info.wcsinfo, info.shape, info.name)
     found = solution.correction_for(info, plane)
+    save = partial(
+        save_once, source, product, step="apply-solution", sip=sip, overwrite=overwrite,
+        resume=resume,
+    )  # fmt: skip
     if found is None:
         reason = "webbalign: the solution has no correction for this image"
-        done = save_corrected(
-            source, product, None, status="FAILED", sip=sip, history=reason, overwrite=overwrite
-        )
-        return _corrected(product, done, by="")
+        return _corrected(product, save(None, status="FAILED", history=reason), by="")
     if found.by == "image":
         _same_pointing(info, found.row)
-    status = found.row.step_status
     history = f"webbalign: correction of {found.row.filename} ({found.by}); {_numbers(found.row)}"
-    done = save_corrected(
-        source,
-        product,
-        found.correction,
-        status=status,
-        sip=sip,
-        history=history,
-        overwrite=overwrite,
-    )
+    done = save(found.correction, status=found.row.step_status, history=history)
     return _corrected(product, done, by=found.by, before="v2v3corr" in info.wcs.available_frames)
 
 
@@ -159,8 +198,10 @@ def _same_pointing(info: ImageInfo, row: SolvedImage) -> None:
 
 
 def _corrected(
-    path: Path, done: CorrectedImage, by: str = "image", *, before: bool = False
+    path: Path, done: CorrectedImage | None, by: str = "image", *, before: bool = False
 ) -> Corrected:
+    if done is None:
+        return Corrected(path, np.nan, np.nan, by, before, kept=True)
     return Corrected(path, done.sip_error, done.sip_inverse_error, by, before)
 
 

@@ -18,6 +18,7 @@ from webbalign.products.catalogs import (
     StarCatalog,
     catalog_name,
     read_catalog,
+    read_catalog_image,
     star_list,
     write_catalog,
 )
@@ -25,6 +26,7 @@ from webbalign.products.corrector import image_plane
 from webbalign.products.filters import filter_fwhm
 from webbalign.products.image_files import ImageInfo, StarImage, read_image, read_info
 from webbalign.products.models import DO_NOT_USE, NON_SCIENCE
+from webbalign.products.provenance import Noted, Recipe, keep, of_inputs, of_options
 
 __all__ = ["FindTask", "FoundStars", "find_in_image"]
 
@@ -46,6 +48,8 @@ class FindTask:
     folder : Path or None
         Where the catalog of the stars found is written; None: nowhere.
     overwrite : bool
+    resume : bool
+        Whether a catalog that was made of the same is kept.
     """
 
     source: Path | JwstDataModel
@@ -55,6 +59,15 @@ class FindTask:
     catalog: Path | None = None
     folder: Path | None = None
     overwrite: bool = True
+    resume: bool = False
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What the catalog is made from; None if the image is no file."""
+        if isinstance(self.source, JwstDataModel):
+            return None
+        options = of_options(self.finding) | {"group": self.group}
+        return Recipe("find-stars", options, of_inputs([self.source]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +85,8 @@ class FoundStars:
         Whether the image cannot be measured at all.
     catalog : Path or None
         The file that was read or written.
+    kept : bool
+        Whether an earlier run has found the stars.
     """
 
     stars: StarList
@@ -79,6 +94,7 @@ class FoundStars:
     problem: str = ""
     failed: bool = False
     catalog: Path | None = None
+    kept: bool = False
 
 
 def find_in_image(task: FindTask) -> FoundStars:
@@ -94,18 +110,39 @@ def find_in_image(task: FindTask) -> FoundStars:
         catalog = read_catalog(task.catalog)
         problem = "" if len(catalog) else f"its catalog {task.catalog.name} is empty"
         return _found(task, info, catalog, problem=problem, written=task.catalog)
+    recipe = None if task.folder is None else task.recipe
+    if task.resume and recipe is not None and (kept := _kept(task, recipe)) is not None:
+        return kept
     image = read_image(task.source)
     sources = _search(image, task.finding)
+    problem = "" if len(sources) else sources.status.value
+    failed = sources.status is SourceStatus.NO_VALID_PIXELS
     written = None
     if task.folder is not None:
-        written = _write(task, image.info, sources)
-    return _found(
-        task,
-        image.info,
-        _as_catalog(image.info, sources),
-        problem="" if len(sources) else sources.status.value,
-        failed=sources.status is SourceStatus.NO_VALID_PIXELS,
-        written=written,
+        notes = {"problem": problem, "failed": failed}
+        seal = None if recipe is None else recipe.noting(notes)
+        written = _write(task, image.info, sources, seal)
+    catalog = _as_catalog(image.info, sources)
+    return _found(task, image.info, catalog, problem=problem, failed=failed, written=written)
+
+
+def _kept(task: FindTask, recipe: Recipe) -> FoundStars | None:
+    """Return the stars that an earlier run has found; None: find them."""
+    assert task.folder is not None
+    assert not isinstance(task.source, JwstDataModel)
+    path = task.folder / catalog_name(task.source.name, task.files.catalog_format)
+    found = keep(path, recipe)
+    if found is None:
+        return None
+    catalog = read_catalog(path)
+    info, group = read_catalog_image(path, catalog)
+    return FoundStars(
+        stars=star_list(catalog, info, group),
+        info=replace(info, wcs=None),
+        problem=str(found.notes["problem"]),
+        failed=bool(found.notes["failed"]),
+        catalog=path,
+        kept=True,
     )
 
 
@@ -160,7 +197,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _write(task: FindTask, info: ImageInfo, sources: Sources) -> Path:
+def _write(task: FindTask, info: ImageInfo, sources: Sources, recipe: Noted | None) -> Path:
     assert task.folder is not None
     return write_catalog(
         {name: getattr(sources, name) for name in _COLUMNS},
@@ -168,5 +205,6 @@ def _write(task: FindTask, info: ImageInfo, sources: Sources) -> Path:
         task.folder / catalog_name(info.name, task.files.catalog_format),
         group=task.group,
         fwhm=sources.fwhm,
-        overwrite=task.overwrite,
+        overwrite=task.overwrite or task.resume,
+        recipe=recipe,
     )

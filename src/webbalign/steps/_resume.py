@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from webbalign.products import models
 from webbalign.products.provenance import Recipe, keep, of_inputs, of_options
+from webbalign.products.solutions import Solution
 from webbalign.products.streams import open_aligned
 
-__all__ = ["finished", "recipe_of", "reopened"]
+__all__ = ["finished", "is_lasting", "recipe_of", "recipe_with_files", "reopened"]
 
 # Options that decide what else is written, not what a product holds.
 _NOT_OF_PRODUCT = ("save_psfalign", "save_psf_model", "save_intermediate_results")
@@ -39,16 +41,38 @@ def recipe_of(step: Any, files: Iterable[str | Path], **more: str) -> Recipe:
         What else the product depends on, as text.
     """
     options = {} if step.options_class is None else of_options(step.options, _NOT_OF_PRODUCT)
-    inputs = list(files)
-    for name in _FILES:
-        value = getattr(step, name, None)
-        if value and Path(str(value)).is_file():
-            options[name] = Path(value).name
-            inputs.append(value)
-    if step.skip:
-        options = {"skip": "True"}
+    named = {name: getattr(step, name, None) for name in _FILES}
     name = str(step.class_alias).removeprefix("webbalign_")
-    return Recipe(name, options | step.hooks | more, of_inputs(inputs))
+    recipe = recipe_with_files(name, options, files, named)
+    if step.skip:
+        recipe = replace(recipe, options={"skip": "True"})
+    return replace(recipe, options={**recipe.options, **step.hooks, **more})
+
+
+def recipe_with_files(
+    step: str, options: Mapping[str, str], files: Iterable[str | Path], values: Mapping[str, Any]
+) -> Recipe:
+    """Return a recipe in which files that options name count by what they hold.
+
+    Parameters
+    ----------
+    step : str
+    options : mapping
+        As text.
+    files : iterable of str or Path
+        The inputs.
+    values : mapping
+        Of all options.
+    """
+    given = {name: values.get(name) for name in _FILES}
+    named = {name: Path(value) for name, value in given.items() if value and Path(value).is_file()}
+    texts = {name: path.name for name, path in named.items()}
+    return Recipe(step, {**options, **texts}, of_inputs([*files, *named.values()]))
+
+
+def is_lasting(solution: Solution) -> bool:
+    """Tell whether a resumed run may keep a solution: not if a catalog's service gave nothing."""
+    return bool(solution.meta.get("n_catalog", 1))
 
 
 def finished(step: Any, files: Iterable[str | Path]) -> Path | None:

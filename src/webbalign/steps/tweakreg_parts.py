@@ -19,14 +19,17 @@ from webbalign.products import models
 from webbalign.products.atomic import refuse_input, sweep
 from webbalign.products.catalogs import (
     CatalogFiles,
+    StarCatalog,
     catalog_name,
     read_catalog,
     read_catalog_image,
+    record_of,
     star_list,
 )
 from webbalign.products.groups import Grouping, group_ids
 from webbalign.products.image_files import read_info
 from webbalign.products.names import root
+from webbalign.products.provenance import keep, of_options
 from webbalign.products.reference_catalogs import (
     AbsoluteCatalog,
     check_reference,
@@ -39,6 +42,7 @@ from webbalign.products.solutions import Solution, read_solution, write_solution
 from webbalign.steps._correct_image import Corrected, borrow_in_image
 from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps._image_inputs import gather
+from webbalign.steps._resume import is_lasting, recipe_with_files
 from webbalign.steps.solving import SOLUTION_FILE, solve_starlists
 from webbalign.steps.tweakreg_options import FindStars, Solve
 
@@ -54,6 +58,7 @@ def find_stars(
     *,
     output_dir: str | Path = ".",
     overwrite: bool = True,
+    resume: bool = False,
     map: Map = map,
     advance: Callable[[], None] = lambda: None,
     **options: Any,
@@ -65,6 +70,8 @@ def find_stars(
     images : association, file or list of files
     output_dir : str or Path
     overwrite : bool
+    resume : bool
+        Whether products that an earlier run has made of the same are kept; the others are replaced.
     map : callable
         ``map(function, items)``: lazily or in parallel, results in order.
     advance : callable
@@ -91,17 +98,18 @@ def find_stars(
     )
     files = CatalogFiles.from_mapping(vars(chosen))
     for info in infos:
-        models.refuse_existing(folder / catalog_name(info.name, files.catalog_format), overwrite)
+        name = catalog_name(info.name, files.catalog_format)
+        models.refuse_existing(folder / name, overwrite or resume)
     finding = SourceFinding.from_mapping(vars(chosen))
     tasks = [
-        FindTask(path, group, finding, files, folder=folder, overwrite=overwrite)
+        FindTask(path, group, finding, files, None, folder, overwrite, resume)
         for path, group in zip(given.paths, groups, strict=True)
     ]
     found = []
     for stars in map(find_in_image, tasks):
         say = log.warning if stars.problem else log.info
         what = f"no star: {stars.problem}" if stars.problem else f"{len(stars.stars)} stars"
-        say("%s: %s; saved %s", stars.info.name, what, stars.catalog)
+        say("%s: %s; %s %s", stars.info.name, what, _done(stars.kept), stars.catalog)
         found.append(stars)
         advance()
     return found
@@ -112,6 +120,7 @@ def solve(
     *,
     output_dir: str | Path = ".",
     overwrite: bool = True,
+    resume: bool = False,
     group_by: str | None = None,
     **options: Any,
 ) -> Solution:
@@ -122,8 +131,8 @@ def solve(
     catalogs : sequence of str or Path
         ``_cat.ecsv`` or ``_cat.fits``, each with its ``_cat.asdf`` beside it; they may have been
         edited.
-    output_dir : str or Path
-    overwrite : bool
+    output_dir, overwrite, resume
+        As of :func:`find_stars`.
     group_by : str, optional
         Group the images anew; by default they have the groups of the catalogs.
     **options
@@ -138,29 +147,43 @@ def solve(
     if not catalogs:
         raise InputError(None, "no catalogs given", "_cat.ecsv files of `webbalign find-stars`")
     folder = _folder(output_dir)
-    models.refuse_existing(folder / SOLUTION_FILE, overwrite)
+    table = folder / SOLUTION_FILE
+    models.refuse_existing(table, overwrite or resume)
     check_reference(AbsoluteCatalog.from_mapping(vars(chosen)))
-    found = [_read(path) for path in all_local(catalogs)]
+    paths = all_local(catalogs)
+    read = [read_catalog(path) for path in paths]
+    found = [_stars(path, catalog) for path, catalog in zip(paths, read, strict=True)]
     names = [stars.info.name for stars in found]
     for path, name in zip(catalogs, names, strict=True):
         if names.count(name) > 1:
             raise InputError(path, f"one of several catalogs of {name}", "one for each image")
+    records = [record_of(path, catalog) for path, catalog in zip(paths, read, strict=True)]
+    order = " ".join(path.name for path in paths)
+    texts = of_options(chosen) | {"order": order, "group_by": str(group_by)}
+    recipe = recipe_with_files("solve", texts, [*paths, *records], vars(chosen))
+    if not chosen.save_abs_catalog and keep(table, recipe, resume=resume):
+        return read_solution(table)
     if group_by is not None:
         found = _regrouped(found, group_by)
 
     def save_reference(stars: Any, name: str) -> None:
         if chosen.save_abs_catalog:
             path = folder / saved_name(name)
-            log.info("saved %s", write_reference_catalog(stars, path, overwrite=overwrite))
+            again = overwrite or resume
+            log.info("saved %s", write_reference_catalog(stars, path, overwrite=again))
 
     solution = solve_starlists(found, chosen, save_reference)
-    write_solution(solution, folder / SOLUTION_FILE, overwrite=overwrite)
-    log.info("saved %s", folder / SOLUTION_FILE)
+    write_solution(
+        solution,
+        table,
+        overwrite=overwrite or resume,
+        recipe=recipe if is_lasting(solution) else None,
+    )
+    log.info("saved %s", table)
     return solution
 
 
-def _read(path: Path) -> FoundStars:
-    catalog = read_catalog(path)
+def _stars(path: Path, catalog: StarCatalog) -> FoundStars:
     info, group = read_catalog_image(path, catalog)
     problem = "" if len(catalog) else f"its catalog {path.name} is empty"
     return FoundStars(
@@ -187,6 +210,7 @@ def apply_solution(
     *,
     output_dir: str | Path = ".",
     overwrite: bool = True,
+    resume: bool = False,
     map: Map = map,
     advance: Callable[[], None] = lambda: None,
     **options: Any,
@@ -200,7 +224,7 @@ def apply_solution(
     images : association, file or list of files
         They need not be those of the solution: an image of another filter takes the correction of
         the same exposure (another detector or channel), else that of the same visit.
-    output_dir, overwrite, map, advance
+    output_dir, overwrite, resume, map, advance
         As of :func:`find_stars`.
     **options
         Of :class:`webbalign.products.sip.SipApproximation`.
@@ -223,12 +247,13 @@ def apply_solution(
     products = [folder / f"{root(path)}_tweakreg.fits" for path in given.paths]
     for product in products:
         refuse_input(product, given.paths)
-        models.refuse_existing(product, overwrite)
-    work = partial(_borrow, solution=known, sip=sip, overwrite=overwrite)
+        models.refuse_existing(product, overwrite or resume)
+    work = partial(_borrow, solution=known, sip=sip, overwrite=overwrite, resume=resume)
     done = []
     for corrected in map(work, list(zip(given.paths, products, strict=True))):
         if corrected.by:
-            log.info("saved %s (correction of the %s)", corrected.path, corrected.by)
+            said = _done(corrected.kept), corrected.path, corrected.by
+            log.info("%s %s (correction of the %s)", *said)
             if corrected.before:
                 log.warning("%s: its input had been corrected before; both count", corrected.path)
         else:
@@ -239,10 +264,18 @@ def apply_solution(
 
 
 def _borrow(
-    task: tuple[Path, Path], solution: Solution, sip: SipApproximation, overwrite: bool
+    task: tuple[Path, Path],
+    solution: Solution,
+    sip: SipApproximation,
+    overwrite: bool,
+    resume: bool,
 ) -> Corrected:
     source, product = task
-    return borrow_in_image(source, product, solution, sip, overwrite)
+    return borrow_in_image(source, product, solution, sip, overwrite, resume)
+
+
+def _done(kept: bool) -> str:
+    return "kept" if kept else "saved"
 
 
 def _folder(output_dir: str | Path) -> Path:
