@@ -54,13 +54,14 @@ def beside(found, right):
 def test_the_exposures_are_brought_to_their_mean_place():
     found, right = visit(JITTER)
     np.testing.assert_allclose(beside(found, right), JITTER, atol=1e-4)
-    moved = beside(at_mean_places(found, TweakReg()), right)
+    moved = beside(at_mean_places(found, TweakReg()).found, right)
     np.testing.assert_allclose(moved, np.tile(JITTER.mean(axis=0), (4, 1)), atol=1.5e-4)
 
 
 def test_the_order_changes_nothing():
     found, _ = visit(JITTER)
-    one, two = at_mean_places(found, TweakReg()), at_mean_places(found[::-1], TweakReg())[::-1]
+    one = at_mean_places(found, TweakReg()).found
+    two = at_mean_places(found[::-1], TweakReg()).found[::-1]
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a.stars.xy, b.stars.xy, rtol=0, atol=1e-10)
 
@@ -72,7 +73,27 @@ def test_the_order_changes_nothing():
 def test_what_cannot_be_compared_or_is_no_jitter_stays(jitter, n_stars):
     found, _ = visit(jitter, n_stars=n_stars)
     other, right = visit(JITTER, number=2, seed=1)
-    result = at_mean_places([*found, *other], TweakReg())
+    places = at_mean_places([*found, *other], TweakReg())
+    result = places.found
+    assert list(places.jitter) == [other[0].stars.group]
     for item, same in zip(result, found, strict=False):
         assert same is item
     assert np.ptp(beside(result[len(found) :], right), axis=0).max() < 3e-4
+
+
+def test_the_jitter_is_told():
+    found, _ = visit(JITTER)
+    told = at_mean_places(found, TweakReg()).jitter[found[0].stars.group]
+    # two axes, and the mean of the exposures takes a degree of freedom from each
+    expected = np.sqrt(np.sum(np.var(JITTER, axis=0, ddof=1)) / 2)
+    assert told == pytest.approx(expected, rel=0.03)
+
+
+def test_errors_of_stars_are_no_jitter():
+    told = []
+    for seed in range(6):
+        found, _ = visit(np.zeros((4, 2)), seed=seed)
+        told.append(at_mean_places(found, TweakReg()).jitter[found[0].stars.group])
+    # errors of 90 stars of 0.1 mas: 0.01 mas and more if they were not taken off
+    assert np.sqrt(np.mean(np.square(told))) < 0.01e-3
+    assert min(told) == 0.0

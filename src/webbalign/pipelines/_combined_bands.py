@@ -48,7 +48,7 @@ def measure_combined(job: BandJob, map: Map, progress: Progress) -> MeasuredBand
         for part in job.parts or (job,)
         for stars in found_stars(part, part.visits, map, progress)
     ]
-    found = at_mean_places(found, job.options)
+    found = at_mean_places(found, job.options).found
     seen = correlated(job, map, progress)
     error = job.correlating.corr_floor * seen.grid.pixel_scale
     images = joint_pairs(seen.frames, seen.right, seen.grid.plane, error)

@@ -16,6 +16,7 @@ from webbalign.core.planes import TangentPlane
 from webbalign.core.sources import SourceFinding
 from webbalign.execution import Progress
 from webbalign.pipelines._catalog_functions import make_catalog
+from webbalign.pipelines._mean_places import at_mean_places
 from webbalign.products.catalog_options import CatalogFiles
 from webbalign.products.corrector import Correction
 from webbalign.products.image_files import ImageInfo
@@ -124,11 +125,15 @@ def measure_stars(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
     """
     keys = job.keys
     found = found_stars(job, keys, map, progress)
+    jitter: Mapping[str, float] = {}
     # guiding moves the exposures of a visit, but leaves them the roll of the visit
-    visits = {str(key): str(visit) for key, visit in zip(keys, job.visits, strict=True)}
-    solution = solve_starlists(found, job.options, families={} if job.by_visit else visits)
+    families = {str(key): str(visit) for key, visit in zip(keys, job.visits, strict=True)}
+    if job.by_visit:
+        places, families = at_mean_places(found, job.options), {}
+        found, jitter = places.found, places.jitter
+    solution = solve_starlists(found, job.options, families=families)
     write_solution(solution, job.folder / f"{job.band}_tweakreg_solution.ecsv")
-    entries = _entries(job, keys, solution)
+    entries = _entries(job, keys, solution, jitter)
     return MeasuredBand(job.band, entries, tied_catalog(job, solution))
 
 
@@ -180,15 +185,17 @@ def tied_catalog(job: BandJob, solution: Solution) -> str:
 
 
 def _entries(
-    job: BandJob, keys: Sequence[AdjustKey], solution: Solution
+    job: BandJob, keys: Sequence[AdjustKey], solution: Solution, jitter: Mapping[str, float]
 ) -> tuple[VisitCorrection, ...]:
     groups: dict[AdjustKey, list[SolvedImage]] = {}
     for key, row in zip(keys, solution.images, strict=True):
         groups.setdefault(key, []).append(row)
-    # dithers that share one correction: their stars scatter by the jitter between them
-    jitter = float(solution.meta.get("floor_mas", 0.0)) * 1e-3 if job.by_visit else 0.0
+    # dithers that share one correction: the stars of those that were not brought to their mean
+    # place scatter by the jitter between them
+    floor = float(solution.meta.get("floor_mas", 0.0)) * 1e-3 if job.by_visit else 0.0
     return tuple(
-        star_entry(job, key, groups[key], jitter=jitter) for key in sorted(groups, key=str)
+        star_entry(job, key, groups[key], jitter=jitter.get(str(key), floor))
+        for key in sorted(groups, key=str)
     )
 
 
