@@ -19,7 +19,7 @@ from webbalign.products.image_files import ImageInfo
 from webbalign.products.names import root
 from webbalign.products.solved_stars import SolvedStars
 
-__all__ = ["Borrowed", "Solution", "SolvedImage", "solved"]
+__all__ = ["Borrowed", "Solution", "SolvedImage", "reference_angles", "solved"]
 
 _APPLIED = (ImageStatus.ALIGNED, ImageStatus.REFERENCE, ImageStatus.RELATIVE_ONLY)
 _COMPLETE = (ImageStatus.ALIGNED, ImageStatus.REFERENCE)
@@ -189,7 +189,7 @@ def solved(
             cov=np.array(fit.cov),
             chi2_reduced=fit.chi2_reduced,
             plane=stars.plane,
-            reference_angles=_angles(info),
+            reference_angles=reference_angles(info),
             epoch=info.epoch,
             observation=info.observation,
             filter=info.filter,
@@ -199,6 +199,7 @@ def solved(
     ]
 
 
-def _angles(info: ImageInfo) -> tuple[float, float, float]:
+def reference_angles(info: ImageInfo) -> tuple[float, float, float]:
+    """Return V2_REF, V3_REF (arcsec) and ROLL_REF (degrees) of an image; NaN: unknown."""
     v2, v3, roll = (info.wcsinfo.get(key, np.nan) for key in ("v2_ref", "v3_ref", "roll_ref"))
     return v2, v3, roll

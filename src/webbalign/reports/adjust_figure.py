@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,15 @@ from webbalign.products.atomic import atomic_path
 from webbalign.products.visit_pairs import VisitPair
 from webbalign.products.wcs_adjust_file import VisitCorrection, WcsAdjust
 from webbalign.reports._adjust_layout import Layout, layout_of
+from webbalign.reports.canvas import STATUS_COLORS, round_down
 
-__all__ = ["draw_adjust"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["adjust_picture", "draw_adjust"]
 
 Array = NDArray[np.float64]
 
-_STATUS_COLORS = {
-    "ALIGNED": "#1b7837", "REFERENCE": "black", "RELATIVE_ONLY": "#2166ac",
-    "INCONSISTENT": "#e08214", "UNCHANGED": "#b2182b", "FAILED": "#b2182b", "UNKNOWN": "#2166ac",
-}  # fmt: skip
 _STATUS_MARKERS = {"REFERENCE": "*", "UNCHANGED": "x", "FAILED": "x", "INCONSISTENT": "D"}
 # Ellipses grow up to so many times the typical one; larger ones are cut and dashed
 _TYPICAL = 6.0
@@ -49,6 +49,16 @@ def draw_adjust(
     Path or None
         None if the table says nothing about places (one of PJPipe's).
     """
+    figure = adjust_picture(adjust, pairs)
+    if figure is None:
+        return None
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    return Path(path)
+
+
+def adjust_picture(adjust: WcsAdjust, pairs: Sequence[VisitPair] = ()) -> Figure | None:
+    """Return the figure of :func:`draw_adjust`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,9 +78,7 @@ def draw_adjust(
     _draw_nodes(axis, layout)
     _frame(axis, layout, adjust, pairs)
     _draw_key(axis, layout, *scales)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary)
-    return Path(path)
+    return figure
 
 
 # What is drawn ------------------------------------------------------------------------------------
@@ -131,7 +139,7 @@ def _draw_arrows(axis: Any, layout: Layout) -> tuple[float, float, float, float]
     for visit, node, shift, size, (values, vectors) in zip(
         layout.visits, layout.nodes, shifts, sizes, axes, strict=True
     ):
-        color = _STATUS_COLORS[str(visit.status)]
+        color = STATUS_COLORS[str(visit.status)]
         tip = node + arrow * shift
         if shift.any():
             style = {"arrowstyle": "-|>", "color": color, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
@@ -157,7 +165,7 @@ def _draw_nodes(axis: Any, layout: Layout) -> None:
         status = str(visit.status)
         marker = _STATUS_MARKERS.get(status, "o")
         size = {"*": 13, "x": 8}.get(marker, 5)
-        color = _STATUS_COLORS[status]
+        color = STATUS_COLORS[status]
         axis.plot(*node, marker=marker, ms=size, mew=2 if marker == "x" else 0.5, color=color,
                   mec=color if marker == "x" else "white", zorder=7)  # fmt: skip
         # on the side where the arrow is not
@@ -213,7 +221,7 @@ def _handles(layout: Layout, pairs: Sequence[VisitPair]) -> list[Any]:
 
     there = {str(visit.status) for visit in layout.visits}
     handles = []
-    for status, color in _STATUS_COLORS.items():
+    for status, color in STATUS_COLORS.items():
         if status in there:
             marker = _STATUS_MARKERS.get(status, "o")
             handles.append(
@@ -238,21 +246,15 @@ def _draw_key(
     style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
     style["bbox"] = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
     if longest:
-        value = _round(longest)
+        value = round_down(longest)
         start, end = (x, y), (x - arrow * value, y)
         arrows = {"arrowstyle": "-|>", "color": "black", "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
         axis.annotate("", end, start, arrowprops=arrows, zorder=9)
         axis.annotate(f"shift {value:g} arcsec", end, (6, 0), zorder=9, **style)
     if largest:
-        value = _round(largest)
+        value = round_down(largest)
         size = 2 * ellipse * value
         at = (x - size / 2, y + 0.05 * layout.half + size / 2)
         axis.add_patch(Ellipse(at, size, size, fill=False, ec="black", lw=1.0, zorder=9))
         edge = (at[0] - size / 2, at[1])
         axis.annotate(f"error {1e3 * value:g} mas (one sigma)", edge, (6, 0), zorder=9, **style)
-
-
-def _round(value: float) -> float:
-    """Return the largest of 1, 2, 5 times a power of ten that is not above a value."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return float(f"{max(k for k in (1, 2, 5) if k * power <= value * (1 + 1e-9)) * power:.3g}")

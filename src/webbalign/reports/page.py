@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,7 +20,9 @@ from webbalign.products.atomic import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "Link", "Page", "Plot", "Section", "Table", "write_page"]
+__all__ = [
+    "Comparison", "Gallery", "Link", "Page", "Plot", "Section", "Table", "file_links", "write_page",
+]  # fmt: skip
 
 # dots per inch of the figures, and how many of them the page shows as one pixel of CSS
 DPI, DENSITY = 150, 1.4
@@ -98,13 +101,31 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Figures of one kind side by side, as many as there is room for.
+
+    Attributes
+    ----------
+    title, good : str
+        As for :class:`Plot`, for all of them.
+    plots : sequence of Plot
+        What is good about each stands in `good`.
+    """
+
+    title: str
+    good: str
+    plots: Sequence[Plot]
+    kind: str = field(default="gallery", init=False)
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with what belongs below it."""
 
     name: str
     title: str
     text: str = ""
-    items: Sequence[Plot | Table | Comparison] = ()
+    items: Sequence[Plot | Table | Comparison | Gallery] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +147,17 @@ class Page:
     sections: Sequence[Section]
 
 
+def file_links(paths: Sequence[Path], folder: Path) -> list[list[str | Link]]:
+    """Return the rows of a table of files, with links from `folder`, and their sizes."""
+    return [
+        [
+            Link(path.name, Path(os.path.relpath(path, folder)).as_posix()),
+            f"{path.stat().st_size / 1e6:.1f} MB",
+        ]
+        for path in paths
+    ]
+
+
 def write_page(page: Page, path: str | Path, *, papers: bool = True) -> list[Path]:
     """Write a report and its figures.
 
@@ -143,7 +175,7 @@ def write_page(page: Page, path: str | Path, *, papers: bool = True) -> list[Pat
         What was written, the page first.
     """
     path = Path(path)
-    plots = [item for section in page.sections for item in section.items if isinstance(item, Plot)]
+    plots = [plot for section in page.sections for item in section.items for plot in _plots(item)]
     images = {id(plot.figure): _draw(plot.figure) for plot in plots}
     environment = _environment()
     environment.filters["png"] = lambda figure: _data(images[id(figure)])
@@ -153,6 +185,12 @@ def write_page(page: Page, path: str | Path, *, papers: bool = True) -> list[Pat
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return [path, *(_write_figures(plots, images, path) if papers else ())]
+
+
+def _plots(item: Plot | Table | Comparison | Gallery) -> Sequence[Plot]:
+    if isinstance(item, Gallery):
+        return item.plots
+    return [item] if isinstance(item, Plot) else []
 
 
 def _draw(figure: Figure) -> bytes:

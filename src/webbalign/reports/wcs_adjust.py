@@ -11,9 +11,9 @@ import numpy as np
 from webbalign.products.wcs_adjust_file import VisitCorrection, WcsAdjust
 from webbalign.reports.adjust_figure import draw_adjust
 
-__all__ = ["adjust_text", "draw_adjust"]
+__all__ = ["HEAD", "adjust_row", "adjust_text", "adjust_totals", "draw_adjust"]
 
-_HEAD = (
+HEAD = (
     "correction of", "status", "bands", "images", "used", "rms [mas]", "shift x, y [arcsec]",
     "+- [mas]", "roll [arcsec]", "jitter [mas]", "frame",
 )  # fmt: skip
@@ -31,7 +31,7 @@ def adjust_text(adjust: WcsAdjust, files: Sequence[Path] = (), *, exposures: boo
         Whether to list the exposures, or only the visits.
     """
     chosen = [entry for entry in adjust.entries if exposures or not entry.key.exposure]
-    rows = [list(_HEAD), *(_row(entry) for entry in chosen)]
+    rows = [list(HEAD), *(adjust_row(entry) for entry in chosen)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -39,12 +39,13 @@ def adjust_text(adjust: WcsAdjust, files: Sequence[Path] = (), *, exposures: boo
     ]
     lines.insert(1, "-" * max(map(len, lines)))
     lines += [f"{entry.key}: {entry.status}: {entry.reason}" for entry in chosen if entry.reason]
-    lines.append(_totals(adjust))
+    lines.append(adjust_totals(adjust))
     lines += [f"written: {path}" for path in files]
     return "\n".join(lines)
 
 
-def _row(entry: VisitCorrection) -> list[str]:
+def adjust_row(entry: VisitCorrection) -> list[str]:
+    """Return the row of a correction, as text; a dash for what is not known."""
     x, y = entry.correction.shift
     applied = entry.is_applied
     return [
@@ -63,7 +64,8 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "-"
 
 
-def _totals(adjust: WcsAdjust) -> str:
+def adjust_totals(adjust: WcsAdjust) -> str:
+    """Count visits by their statuses, in words."""
     visits = [entry for entry in adjust.entries if not entry.key.exposure]
     counts = Counter(str(entry.status) for entry in visits)
     text = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
