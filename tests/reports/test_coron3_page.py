@@ -126,3 +126,57 @@ def test_a_combined_image_alone_is_refused(copy):
         path.unlink()
     with pytest.raises(InputError, match="none of its _psfsub files lies beside it"):
         find_coron_products(copy)
+
+
+def test_the_exposures_of_reference_stars_are_named(folder, sequence):
+    (products,) = find_coron_products(folder)
+    assert len(products.references) == len(sequence.psf)
+    rows = item(coron3_page(products, folder), "files", "Exposures of reference stars").rows
+    with fits.open(products.references[0].crfints) as hdulist:
+        assert rows[0][3] == str(len(hdulist["DQ"].data))
+        assert rows[0][1] == hdulist[0].header["TARGPROP"]
+    with fits.open(products.psfstack, mode="update") as hdulist:
+        before, hdulist["PSFSRC"].name = hdulist["PSFSRC"].data["filename"][0], "OTHER"
+    try:  # without the table of sources they are found by their keyword
+        (again,) = find_coron_products(folder)
+        assert [r.name for r in again.references] == [r.name for r in products.references]
+        assert before == products.references[0].crfints.name
+    finally:
+        with fits.open(products.psfstack, mode="update") as hdulist:
+            hdulist["OTHER"].name = "PSFSRC"
+
+
+def test_limits_are_fluxes_and_with_the_flux_of_the_star_contrasts(folder):
+    (products,) = find_coron_products(folder)
+    limits = section(coron3_page(products, folder), "limits")
+    assert "--star-flux" in limits.text
+    with_star = section(coron3_page(products, folder, star_flux=2.0), "limits")
+    assert "2 Jy" in with_star.text
+    for plain, row in zip(limits.items[1].rows, with_star.items[1].rows, strict=True):
+        assert row[:-1] == plain
+        assert float(row[-1]) == pytest.approx(float(row[-2]) * 1e-6 / 2, rel=0.06)
+        # the subtraction lowers the limit near the star
+        if float(row[0].rstrip("″")) < 1:
+            assert float(row[3]) > 3 * float(row[4])
+
+
+def test_a_combined_image_that_names_the_inputs_of_the_run(copy):
+    """As those of jwst do."""
+    (path,) = copy.glob("*_i2d.fits")
+    with fits.open(path, mode="update") as hdulist:
+        names = [str(name) for name in hdulist["HDRTAB"].data["FILENAME"]]
+        for row, name in enumerate(names):
+            member = name.rsplit("_", 2)[0]
+            hdulist["HDRTAB"].data["FILENAME"][row] = f"{member}_calints.fits"
+    (products,) = find_coron_products(copy)
+    assert [exposure.psfsub.name for exposure in products.exposures] == names
+
+
+def test_without_errors_no_significance_is_given(copy):
+    (path,) = copy.glob("*_i2d.fits")
+    with fits.open(path, mode="update") as hdulist:
+        hdulist["ERR"].data[:] = np.nan
+    (products,) = find_coron_products(copy)
+    page = coron3_page(products, copy)
+    assert "no significance can be given" in page.warnings[0]
+    assert [plot.name for plot in section(page, "result").items] == ["combined"]

@@ -16,10 +16,12 @@ from webbalign.core.mapped import visit
 from webbalign.products import models
 from webbalign.products.filters import wavelength
 from webbalign.products.names import root
+from webbalign.products.provenance import read_provenance
 
 __all__ = [
     "CoronProducts",
     "ExposureProducts",
+    "ReferenceProducts",
     "coron_products",
     "count_outliers",
     "find_coron_products",
@@ -65,10 +67,7 @@ class ExposureProducts:
     @cached_property
     def n_flagged(self) -> np.ndarray | None:
         """Pixels flagged as outliers in each integration (nints,)."""
-        if self.crfints is None:
-            return None
-        with fits.open(self.crfints, memmap=False) as hdulist:
-            return count_outliers(hdulist["DQ"].data)
+        return _flagged_in(self.crfints)
 
     @cached_property
     def shifts(self) -> np.ndarray | None:
@@ -90,6 +89,21 @@ class ExposureProducts:
         """The first Karhunen-Loeve modes (n, ny, nx)."""
         return self._read("KLMODES", self.psfsub)
 
+    @cached_property
+    def n_modes(self) -> int | None:
+        """Number of modes that were subtracted; None if the product does not say."""
+        provenance = read_provenance(self.psfsub)
+        limit = provenance and provenance.recipe.options.get("truncate", "")
+        if self.eigenvalues is None or not (limit and limit.isdigit()):
+            return None
+        return min(int(limit), len(self.eigenvalues))
+
+    @cached_property
+    def mask_name(self) -> str | None:
+        """What the weight was made of (R_PSFMAS)."""
+        name = None if self.psfalign is None else fits.getheader(self.psfalign).get("R_PSFMAS")
+        return None if name in (None, "", "N/A") else str(name)
+
     @property
     def star(self) -> tuple[float, float]:
         """0-based (x, y) of the star: CRPIX - 1, else the middle."""
@@ -103,6 +117,32 @@ class ExposureProducts:
             return None
         with fits.open(path) as hdulist:
             return np.array(hdulist[name].data) if name in hdulist else None
+
+
+@dataclass(frozen=True)
+class ReferenceProducts:
+    """What belongs to one exposure of a reference star.
+
+    Attributes
+    ----------
+    name : str
+        Root of its file names.
+    crfints : Path or None
+        None if it is not there.
+    """
+
+    name: str
+    crfints: Path | None
+
+    @cached_property
+    def header(self) -> Mapping[str, Any]:
+        """Primary header; empty if the file is not there."""
+        return {} if self.crfints is None else fits.getheader(self.crfints)
+
+    @cached_property
+    def n_flagged(self) -> np.ndarray | None:
+        """Pixels flagged as outliers in each integration (nints,)."""
+        return _flagged_in(self.crfints)
 
 
 @dataclass(frozen=True)
@@ -138,9 +178,20 @@ class CoronProducts:
         micron = wavelength(instrument.filter or "", instrument.pupil or "")
         return float(np.degrees(micron * 1e-6 / 6.5) * 3600)
 
+    @cached_property
+    def references(self) -> tuple[ReferenceProducts, ...]:
+        """The exposures of the reference stars, as far as they are known."""
+        if self.psfstack is None:
+            return ()
+        with fits.open(self.psfstack) as hdulist:
+            names = hdulist["PSFSRC"].data["filename"] if "PSFSRC" in hdulist else ()
+        files = [self.path.with_name(str(name).strip()) for name in dict.fromkeys(names)]
+        files = files or _flagged_references(self.exposures)
+        return tuple(ReferenceProducts(root(path), _existing(path)) for path in files)
+
     @property
     def files(self) -> list[Path]:
-        """All files that belong together, in the order in which they are made."""
+        """The files of the star, in the order in which they are made."""
         found = [path for e in self.exposures for path in (e.crfints, e.psfalign, e.psfsub)]
         return [path for path in (self.psfstack, *found, self.path) if path is not None]
 
@@ -202,12 +253,26 @@ def coron_products(path: str | Path) -> CoronProducts:
 
 
 def _members(path: Path) -> Sequence[str]:
-    """Return the names of the images that were combined."""
+    """Return the names of the images that were combined.
+
+    jwst names the inputs of the run instead of the ``_psfsub``.
+    """
     with fits.open(path) as hdulist:
         if "HDRTAB" not in hdulist:
             return []
         names = hdulist["HDRTAB"].data["FILENAME"]
-    return list(dict.fromkeys(Path(str(name).strip()).name for name in names))
+    own = dict.fromkeys(Path(str(name).strip()).name for name in names)
+    return [_subtracted(path.with_name(name), path.name) for name in own]
+
+
+def _subtracted(member: Path, combined: str) -> str:
+    """Return the name of the ``_psfsub`` of a member, whatever it is called in the table."""
+    if member.is_file() or member.stem.endswith("_psfsub"):
+        return member.name
+    found = sorted(path.name for path in member.parent.glob(f"{root(member)}_*_psfsub.fits"))
+    # the identifier of the association is the last word before the suffix
+    same = [name for name in found if name.split("_")[-2] in combined]
+    return next(iter(same or found), member.name)
 
 
 def _exposure(psfsub: Path) -> ExposureProducts:
@@ -217,6 +282,20 @@ def _exposure(psfsub: Path) -> ExposureProducts:
 
 def _other(name: str, suffix: str) -> str:
     return f"{root(name)}_{suffix}.fits"
+
+
+def _flagged_references(exposures: Sequence[ExposureProducts]) -> list[Path]:
+    """Return the ``_crfints`` of reference stars in the folder, made under the same identifier."""
+    kind = exposures[0].name.rpartition("_")[2]
+    paths = exposures[0].psfsub.parent.glob(f"*_{kind}_crfints.fits")
+    return sorted(path for path in paths if fits.getheader(path).get("IS_PSF"))
+
+
+def _flagged_in(path: Path | None) -> np.ndarray | None:
+    if path is None:
+        return None
+    with fits.open(path, memmap=False) as hdulist:
+        return count_outliers(hdulist["DQ"].data)
 
 
 def _existing(path: Path) -> Path | None:

@@ -14,7 +14,7 @@ from webbalign.products.coron_products import CoronProducts
 from webbalign.reports.coron3_plots import RADIUS
 from webbalign.reports.page import Comparison, Plot, Table
 
-__all__ = ["plot_combined", "star_on"]
+__all__ = ["has_errors", "plot_combined", "star_on"]
 
 # Where the transmission of NIRCam's round masks is one half, and where MIRI's act, arcsec
 # (user documentation of the coronagraphs).
@@ -34,6 +34,12 @@ def star_on(products: CoronProducts) -> tuple[float, float]:
     sky = first.subtracted.meta.wcs(*first.star, with_bounding_box=False)
     x, y = products.combined.meta.wcs.invert(*sky, with_bounding_box=False)
     return float(x), float(y)
+
+
+def has_errors(combined: Any) -> bool:
+    """Tell whether a combined image knows the errors of its pixels."""
+    err = combined.err
+    return err is not None and bool(np.any(np.isfinite(err) & (err > 0)))
 
 
 def plot_combined(
@@ -61,7 +67,7 @@ def plot_combined(
             "star or of a disk, what is left of the starlight that of speckles.",
         )
     ]  # fmt: skip
-    if combined.err is not None and np.isfinite(combined.err).any():
+    if has_errors(combined):
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = data / combined.err
         top = max(7.0, float(np.nanmax(np.abs(ratio), initial=0.0, where=np.isfinite(ratio))))
@@ -111,10 +117,11 @@ def _picture(
 def _annotate(axis: Any, products: CoronProducts, reach: float) -> None:
     """Draw star, inner working angle, compass and scale bar."""
     outline = [withStroke(linewidth=2.5, foreground="w")]
-    axis.plot(0, 0, "*", c="w", mec="k", ms=10, mew=0.7)
+    axis.plot(0, 0, "*", c="gold", mec="k", ms=12, mew=0.9)
     mask = products.combined.meta.instrument.coronagraph
     angle = INNER_ANGLES.get(mask or "")
     if angle:
+        axis.add_patch(Circle((0, 0), angle, fill=False, lw=2.5, ec="w", alpha=0.7))
         axis.add_patch(Circle((0, 0), angle, fill=False, ls="--", ec="k"))
         axis.annotate(f"inner working angle {angle:g}″", (0, angle), (0, 4), ha="center",
                       textcoords="offset points", fontsize=8, path_effects=outline)  # fmt: skip

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from webbalign.core.annuli import annular_rms
-from webbalign.core.contrast import contrast_curve
 from webbalign.products.coron_products import CoronProducts, ExposureProducts
 from webbalign.products.names import root
 from webbalign.reports import coron3_plots as plots
-from webbalign.reports.combined_plots import plot_combined, star_on
+from webbalign.reports.axes import number
+from webbalign.reports.combined_plots import has_errors, plot_combined
+from webbalign.reports.coron3_limits import limits
 from webbalign.reports.page import Comparison, Link, Page, Plot, Section, Table, write_page
 
 __all__ = ["coron3_page", "report_coron3"]
@@ -60,16 +61,16 @@ def coron3_page(
     header = products.header
     words = [header.get(key) for key in ("INSTRUME", "FILTER", "CORONMSK")]
     target = header.get("TARGPROP") or header.get("TARGNAME") or "unnamed target"
-    number = len(products.exposures)
+    count = len(products.exposures)
     return Page(
         title=f"coron3: {target}",
         subtitle=f"{' '.join(filter(None, words))}, program {header.get('PROGRAM', 'unknown')}, "
-        f"{number} science exposure{'s' * (number > 1)}; {products.path.name}",
+        f"{count} science exposure{'s' * (count > 1)}; {products.path.name}",
         warnings=list(_warnings(products)),
         sections=[
             _result(products, marks),
             _before_and_after(products),
-            _limits(products, star_flux),
+            limits(products, star_flux),
             _alignment(products),
             _starlight(products),
             _files(products, folder),
@@ -79,6 +80,8 @@ def coron3_page(
 
 def _warnings(products: CoronProducts) -> Iterator[str]:
     """Say in words what the user should look at."""
+    if not has_errors(products.combined):
+        yield f"{products.path.name} holds no errors: no significance can be given."
     for exposure in products.exposures:
         for text, missing in (("_crfints", exposure.crfints), ("_psfalign", exposure.psfalign)):
             if missing is None:
@@ -106,8 +109,8 @@ def _about_fits(name: str, table: np.ndarray) -> Iterator[str]:
         yield f"{name}: {failed.sum()} of {len(table)} references could not be aligned ({words})."
     standing_off = plots.outlying(table) & ~failed
     if standing_off.any():
-        number = standing_off.sum()
-        yield f"{name}: {number} of {len(table)} fits stand off the others of their reference."
+        count = standing_off.sum()
+        yield f"{name}: {count} of {len(table)} fits stand off the others of their reference."
 
 
 def _is_cleaned(exposure: ExposureProducts) -> bool:
@@ -144,7 +147,7 @@ def _rms_table(products: CoronProducts) -> Table:
         before = np.full(len(after), np.nan)
         if exposure.before is not None:
             before = annular_rms(exposure.before, exposure.star, edges)
-        cells = [f"{_number(b)} → {_number(a)}" for b, a in zip(before, after, strict=True)]
+        cells = [f"{number(b)} → {number(a)}" for b, a in zip(before, after, strict=True)]
         rows.append([exposure.name, *cells])
     rings = [f"{a:g}–{b:g}″" for a, b in pairwise(RINGS)]
     unit = products.combined.meta.bunit_data or "the unit of the images"
@@ -153,31 +156,27 @@ def _rms_table(products: CoronProducts) -> Table:
     )
 
 
-def _limits(products: CoronProducts, star_flux: float | None) -> Section:
-    combined, resolution = products.combined, products.resolution
-    area = combined.meta.photometry.pixelarea_steradians
-    if not (np.isfinite(resolution) and area):
-        text = "Filter or pixel area are not known: no limit can be given."
-        return Section("limits", "Limit of detection", text)
-    scale = np.degrees(np.sqrt(area)) * 3600
-    radii = np.arange(1.0, 30.0, 0.5) * resolution
-    radii = radii[radii < min(combined.data.shape) * scale / 2]
-    curve = contrast_curve(combined.data, star_on(products), resolution / scale, radii / scale)
-    # MJy/sr times pixels to Jy
-    return Section(
-        "limits", "Limit of detection",
-        items=[plots.plot_contrast(curve, scale, resolution, 1e6 * area, star_flux)],
-    )  # fmt: skip
-
-
 def _alignment(products: CoronProducts) -> Section:
     known = [exposure for exposure in products.exposures if exposure.shifts is not None]
     items: list[Plot | Table | Comparison] = []
     if known:
         items += [plots.plot_shifts(known), plots.plot_fits(known)]
     items += [plots.plot_weight(known[0])] if known and known[0].weight is not None else []
-    text = "" if known else "The products hold no table of fitted shifts."
+    text = _about_alignment(known) if known else "The products hold no table of fitted shifts."
     return Section("alignment", "Alignment of the references", text, items)
+
+
+def _about_alignment(known: Sequence[ExposureProducts]) -> str:
+    """Say how far the references were shifted, and under which weight."""
+    tables = np.concatenate([e.shifts for e in known if e.shifts is not None])
+    length = np.hypot(tables["dx"], tables["dy"])
+    error = np.hypot(tables["dx_err"], tables["dy_err"]) / np.sqrt(2)
+    text = (
+        f"{len(tables)} pairs of a reference and a science integration; median shift "
+        f"{np.nanmedian(length):.3f} px, known to {np.nanmedian(error):.2g} px."
+    )
+    names = ", ".join(sorted({e.mask_name for e in known if e.mask_name}))
+    return f"{text} The weight of the pixels: {names}." if names else text
 
 
 def _starlight(products: CoronProducts) -> Section:
@@ -192,10 +191,12 @@ def _starlight(products: CoronProducts) -> Section:
 
 def _files(products: CoronProducts, folder: Path) -> Section:
     rows: list[list[str | Link]] = [[_link(path, folder), _size(path)] for path in products.files]
-    return Section(
-        "files", "What went in, and what came out",
-        items=[_exposure_table(products), Table("Products", ["file", "size"], rows)],
-    )  # fmt: skip
+    items: list[Plot | Table | Comparison] = [_exposure_table(products)]
+    items += [_reference_table(products, folder)] if products.references else []
+    plot = plots.plot_flagged(products)
+    items += [plot] if plot is not None else []
+    items.append(Table("Products", ["file", "size"], rows))
+    return Section("files", "What went in, and what came out", items=items)
 
 
 def _exposure_table(products: CoronProducts) -> Table:
@@ -206,13 +207,30 @@ def _exposure_table(products: CoronProducts) -> Table:
         rows.append([
             exposure.name, meta.target.proposer_name or "-",
             " ".join(filter(None, (meta.instrument.filter, meta.instrument.coronagraph))),
-            _number(meta.aperture.position_angle, ".2f"), str(exposure.subtracted.shape[0]),
+            number(meta.aperture.position_angle, ".2f"), str(exposure.subtracted.shape[0]),
             "-" if exposure.shifts is None else str(len(np.unique(exposure.shifts["psf_int"]))),
             "-" if flagged is None else _range(flagged),
         ])  # fmt: skip
     head = ["exposure", "target", "filter, mask", "PA [deg]", "integrations", "references",
             "flagged pixels per integration"]  # fmt: skip
     return Table("Science exposures", head, rows)
+
+
+def _reference_table(products: CoronProducts, folder: Path) -> Table:
+    rows: list[list[str | Link]] = []
+    for reference in products.references:
+        header, flagged = reference.header, reference.n_flagged
+        rows.append([
+            reference.name if reference.crfints is None else _link(reference.crfints, folder),
+            header.get("TARGPROP") or header.get("TARGNAME") or "-",
+            " ".join(filter(None, map(header.get, ("FILTER", "CORONMSK")))) or "-",
+            "-" if flagged is None else str(len(flagged)),
+            "-" if flagged is None else _range(flagged),
+            "-" if reference.crfints is None else _size(reference.crfints),
+        ])  # fmt: skip
+    head = ["exposure", "target", "filter, mask", "integrations", "flagged pixels per integration",
+            "size"]  # fmt: skip
+    return Table("Exposures of reference stars", head, rows)
 
 
 def _range(counts: np.ndarray) -> str:
@@ -234,7 +252,3 @@ def _size(path: Path) -> str:
 def _scale(model: Any) -> float:
     """Return the size of a pixel in arcsec."""
     return float(np.sqrt(model.meta.photometry.pixelarea_arcsecsq or np.nan))
-
-
-def _number(value: float | None, form: str = ".3g") -> str:
-    return "-" if value is None or not np.isfinite(value) else format(value, form)

@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from webbalign.core.annuli import annular_rms
-from webbalign.core.contrast import ContrastCurve
-from webbalign.products.coron_products import ExposureProducts
+from webbalign.products.coron_products import CoronProducts, ExposureProducts
+from webbalign.reports.axes import new_figure, plain_powers
 from webbalign.reports.page import Comparison, Plot
 
 __all__ = [
     "new_figure",
-    "plot_contrast",
+    "outlying",
     "plot_eigenvalues",
     "plot_fits",
+    "plot_flagged",
     "plot_modes",
     "plot_rms",
     "plot_shifts",
@@ -34,13 +34,6 @@ __all__ = [
 RADIUS, RING = 3.0, 0.1
 # sigma from the other fits of its reference at which a fit is called outlying
 OUTLYING = 5.0
-
-
-def new_figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
-    """Return an empty figure (inches) and its axes, as an array."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(**grid, squeeze=False)
 
 
 def outlying(table: NDArray) -> NDArray[np.bool_]:
@@ -73,7 +66,8 @@ def plot_shifts(exposures: Sequence[ExposureProducts]) -> Plot:
             table["dx"][marked], table["dy"][marked], s=70, marker="o", facecolor="none",
             edgecolor="C3", label="failed or outlying",
         )  # fmt: skip
-        plane.set(xlabel="dx [px]", ylabel="dy [px]", title=name)
+        plane.set(xlabel="dx [px]", ylabel="dy [px]")
+        plane.set_title(name, fontsize=9)
         plane.set_aspect("equal", "datalim")
         if marked.any():
             plane.legend()
@@ -124,6 +118,8 @@ def plot_fits(exposures: Sequence[ExposureProducts]) -> Plot:
         chi2.plot(table["psf_int"], table["chi2_reduced"], ".", ms=4)
     ratio.set(xlabel="reference", ylabel="flux of PSF / flux of science")
     chi2.set(xlabel="reference", ylabel="reduced chi-square", yscale="log")
+    chi2.yaxis.set_major_formatter("{x:.3g}")
+    chi2.yaxis.set_minor_formatter("{x:.3g}")
     ratio.legend(fontsize=7)
     return Plot(
         "fits", "Flux ratios and residuals of the fits", figure,
@@ -139,7 +135,8 @@ def plot_weight(exposure: ExposureProducts) -> Plot:
     figure, ((axis,),) = new_figure(4.6, 4.0)
     shown = axis.imshow(exposure.weight, origin="lower", cmap="gray", vmin=0, vmax=1)
     axis.plot(*exposure.star, "*", c="C3", ms=9)
-    axis.set(xlabel="x [px]", ylabel="y [px]", title=exposure.name)
+    axis.set(xlabel="x [px]", ylabel="y [px]")
+    axis.set_title(exposure.name, fontsize=8)
     figure.colorbar(shown, label="weight")
     return Plot(
         "weight", "Weight of the pixels in the alignment", figure,
@@ -158,7 +155,13 @@ def plot_eigenvalues(exposures: Sequence[ExposureProducts]) -> Plot:
         if values is not None:
             axis.semilogy(np.arange(1, len(values) + 1), values / values.sum(), ".-", ms=4,
                           label=exposure.name)  # fmt: skip
+    for n_modes in {e.n_modes for e in exposures if e.n_modes is not None}:
+        axis.axvline(n_modes + 0.5, c="0.5", ls="--", lw=0.9)
+        axis.annotate(f"{n_modes} subtracted", (n_modes + 0.5, 1), (-3, -3), ha="right", va="top",
+                      xycoords=("data", "axes fraction"), textcoords="offset points", rotation=90,
+                      fontsize=8)  # fmt: skip
     axis.set(xlabel="Karhunen-Loeve mode", ylabel="share of the variance")
+    plain_powers(axis.yaxis)
     axis.legend(fontsize=7)
     return Plot(
         "eigenvalues", "Eigenvalues of the references", figure,
@@ -199,6 +202,7 @@ def plot_rms(exposures: Sequence[ExposureProducts], scale: float) -> Plot:
                 axis.semilogy(middle, rms, style, c=colour, label=label)
     unit = exposures[0].subtracted.meta.bunit_data or "unit of the images"
     axis.set(xlabel="distance from the star [arcsec]", ylabel=f"rms in a ring [{unit}]")
+    plain_powers(axis.yaxis)
     axis.legend(fontsize=8, title="dotted: before, line: after", title_fontsize=8)
     axis.grid(alpha=0.3)
     return Plot(
@@ -210,42 +214,32 @@ def plot_rms(exposures: Sequence[ExposureProducts], scale: float) -> Plot:
     )  # fmt: skip
 
 
-def plot_contrast(
-    curve: ContrastCurve, scale: float, resolution: float, to_jansky: float, star: float | None
-) -> Plot:
-    """Draw the limit of detection in the combined image.
-
-    Parameters
-    ----------
-    curve : ContrastCurve
-    scale : float
-        Arcsec per pixel.
-    resolution : float
-        lambda/D, arcsec.
-    to_jansky : float
-        From the unit of the curve.
-    star : float or None
-        Flux of the star, Jy; its contrast is drawn on the right.
-    """
-    figure, ((axis,),) = new_figure(6.6, 4.2)
-    arcsec = curve.separation * scale
-    axis.semilogy(arcsec, 1e6 * to_jansky * curve.limit, "k-")
-    axis.semilogy(arcsec, 5e6 * to_jansky * curve.noise, "k:", lw=0.9)
-    axis.set(xlabel="distance from the star [arcsec]", ylabel="5-sigma limit [µJy in 1 lambda/D]")
-    above = axis.secondary_xaxis("top", (lambda x: x / resolution, lambda x: x * resolution))
-    above.set_xlabel("distance [lambda/D]")
-    if star:
-        right = axis.secondary_yaxis("right", (lambda y: y / star / 1e6, lambda c: c * star * 1e6))
-        right.set_ylabel("contrast to the star")
-    axis.grid(alpha=0.3)
+def plot_flagged(products: CoronProducts) -> Plot | None:
+    """Draw the number of pixels flagged in each integration; None if no file tells it."""
+    rows = [
+        ("science", [(e.name, e.n_flagged) for e in products.exposures]),
+        ("references", [(r.name, r.n_flagged) for r in products.references]),
+    ]
+    figure, (axes,) = new_figure(8.4, 3.0, ncols=2, sharey=True)
+    total = 0
+    for axis, (title, exposures) in zip(axes, rows, strict=True):
+        begun = 0
+        for name, counts in exposures:
+            if counts is not None:
+                axis.plot(begun + np.arange(len(counts)), counts, ".-", ms=4, lw=0.7, label=name)
+                begun += len(counts)
+        total += begun
+        axis.set_xlabel(f"integration, {title}")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set(ylabel="flagged pixels", ylim=(0, 1.05 * axes[0].get_ylim()[1]))
+    if not total:
+        return None
     return Plot(
-        "contrast", "Limit of detection", figure,
-        "Good: falls steeply and levels out where the background takes over. Line: with "
-        "small-sample statistics (Mawet et al. 2014); dotted: 5 times the scatter alone. Light "
-        "that the subtraction takes from a companion, and light outside the aperture, are not "
-        "corrected for; companions and disks in the image raise it.",
-        "Flux in an aperture of one lambda/D that is detected at 5 sigma, against the distance "
-        "from the star.",
+        "flagged", "Flagged pixels per integration", figure,
+        "Good: about the same number in each integration, a few in ten thousand pixels; one that "
+        "stands out was hit by something, or its star had moved.",
+        f"Number of pixels flagged as outliers in each of {total} integrations; a line for each "
+        "exposure.",
     )  # fmt: skip
 
 
