@@ -86,11 +86,11 @@ lock:
 	$(PYTHON) -m venv $(LOCK_VENV)
 	$(LOCK_VENV)/bin/python -m pip install --quiet "pip-tools>=7.5"
 	$(COMPILE) $(LOCK_FLAGS) -o requirements/lock.txt pyproject.toml requirements/build.in
-	$(COMPILE) $(LOCK_FLAGS) --extra test --extra lint --extra docs --extra dask --extra cloud \
+	$(COMPILE) $(LOCK_FLAGS) --extra test --extra lint --extra docs --extra dask --extra cloud --extra browser \
 	  -c requirements/lock.txt -o requirements/dev.txt pyproject.toml requirements/build.in
 	! grep -nE '://|file:/' requirements/lock.txt requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) build dist demo docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) build dist demo docs/_build docs/_generated docs/_gallery .pytest_cache .mypy_cache .ruff_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
