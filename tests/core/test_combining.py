@@ -164,3 +164,26 @@ def test_errors_of_rolls_of_their_own_do_average_out():
         quoted.append(result.cov[2, 2])
     # chance agreement is taken for what is shared: never too small an error
     assert 1.0 < np.sqrt(np.mean(quoted)) / np.std(off) < 1.6
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(-3.0, 3.0), st.booleans())
+def test_a_roll_of_all_measurements_rolls_the_mean(seed, angle, scatter):
+    rng = np.random.default_rng(seed)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.kron(np.eye(3), np.eye(2))
+    turn[:4, :4] = np.kron([[cos, -sin], [sin, cos]], np.eye(2))
+    turn[4:, 4:] = [[cos, -sin], [sin, cos]]
+    values, covs = [], []
+    for _ in range(5):
+        roll = 1e-4 * rng.normal()
+        tangent = RIGID.copy()
+        tangent[2, :4] = [-np.sin(roll), -np.cos(roll), np.cos(roll), -np.sin(roll)]
+        mix = tangent.T @ rng.normal(size=(3, 3)) * [1e-3, 1e-3, 2e-5]
+        shift = rng.normal(0, 1e-3, 2)
+        values.append([np.cos(roll), -np.sin(roll), np.sin(roll), np.cos(roll), *shift])
+        covs.append(mix @ mix.T)
+    mean = combined(values, covs, scatter=scatter)
+    rolled = combined(np.array(values) @ turn.T, turn @ covs @ turn.T, scatter=scatter)
+    np.testing.assert_allclose(vector(rolled), turn @ vector(mean), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(rolled.cov, turn @ mean.cov @ turn.T, rtol=1e-5, atol=1e-14)

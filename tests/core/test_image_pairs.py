@@ -2,9 +2,12 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.test_correlation import noisy, scene
 from webbalign.core._image_fits import ImageStatus
@@ -144,6 +147,44 @@ def test_the_order_changes_nothing():
     second = {f.name: f for f in solve_pairs(frames(NAMES[::-1]), pairs[::-1], PLANE).groups}
     for name in NAMES:
         np.testing.assert_array_equal(first[name].correction.shift, second[name].correction.shift)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.permutations(range(5)), st.integers(2, 5))
+def test_any_names_give_the_same_solution(seed, order, count):
+    rng = np.random.default_rng(seed)
+    pairs = all_pairs(NAMES[:count], rng=rng)
+    order = [k for k in order if k < count]
+    called = dict(zip(NAMES, [NAMES[k] for k in order], strict=False))
+    planes = [TangentPlane.about(150.0 + 0.003 * k, 2.0 - 0.002 * k) for k in range(count)]
+    own = [
+        GroupFrame(name, plane, "rshift", np.zeros(2), 60.0)
+        for name, plane in zip(NAMES[:count], planes, strict=True)
+    ]
+    first = {fit.name: fit for fit in solve_pairs(own, pairs, PLANE).groups}
+    turned = [renamed(p, called) for p in pairs]
+    others = [replace(frame, name=called[frame.name]) for frame in own]
+    second = {fit.name: fit for fit in solve_pairs(others, turned, PLANE).groups}
+    for name, fit in first.items():
+        other = second[called[name]]
+        assert other.status is fit.status
+        at = np.array([[-60.0, 0.0], [60.0, 30.0]])
+        np.testing.assert_allclose(
+            other.correction.apply(at), fit.correction.apply(at), rtol=0, atol=1e-10
+        )
+        np.testing.assert_allclose(other.correction.cov, fit.correction.cov, rtol=1e-6, atol=1e-18)
+
+
+def renamed(pair, called):
+    """The same pair under other names; its images come in the order of these."""
+    first, second = called[pair.first], called[pair.second]
+    if first < second:
+        return replace(pair, first=first, second=second)
+    # (seen from the other image, and so from where the point lies there)
+    return replace(
+        pair, first=second, second=first, point=pair.point + pair.shift, shift=-pair.shift,
+        rotation=-pair.rotation,
+    )  # fmt: skip
 
 
 def test_images_are_measured_on_their_common_part():

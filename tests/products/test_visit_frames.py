@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webbalign.core.planes import TangentPlane
+from webbalign.core.planes import TangentPlane, sky_to_vectors
 from webbalign.products.corrector import Correction
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
 from webbalign.products.visit_means import between_planes, brought
@@ -277,3 +277,59 @@ def test_bands_without_anything_measured_give_only_names():
 
 def test_nothing_gives_nothing():
     assert combined_visits([]) == ()
+
+
+def relabelled(band, order):
+    """Call visit k of a band what `order` says."""
+    entries = []
+    for item in band.entries:
+        number = order[int(item.key.visit[-1]) - 1] + 1
+        text = f"{item.key.visit[:-1]}{number}{str(item.key)[len(item.key.visit) :]}"
+        entries.append(replace(item, key=parse_key(text)))
+    return replace(band, entries=tuple(entries))
+
+
+def apart_after_one_turn(first, second):
+    """How far apart two tables put the same points, at most, after one turn of the sky (mas)."""
+    from scipy.spatial.transform import Rotation
+
+    corners = np.array([[-60.0, -60], [-60, 60], [60, 60], [60, -60]])
+    one, two = (
+        np.concatenate([sky_to_vectors(i.plane.to_sky(i.correction.apply(corners))) for i in items])
+        for items in (first, second)
+    )
+    for _ in range(3):
+        rows = np.cross(np.eye(3)[None], one[:, None])
+        turn = np.linalg.lstsq(rows.mT.reshape(-1, 3), (two - one).ravel(), rcond=None)[0]
+        one = Rotation.from_rotvec(turn).apply(one)
+    return float(np.degrees(np.linalg.norm(two - one, axis=1).max()) * 3.6e6)
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.permutations(range(4)))
+def test_it_does_not_matter_how_visits_are_called(seed, order):
+    bands = [
+        measured("F300M", held=name(1, 2), jitter=3e-3, seed=seed),
+        measured("F150W", turn(0.1, 0.3), held=name(0, 2), seed=seed + 1),
+        measured("F770W", turn(), held=name(3, 1), exposures=(5, 6), seed=seed + 2),
+    ]
+    first = combined_visits(bands)
+    second = {str(i.key): i for i in combined_visits([relabelled(b, order) for b in bands])}
+    called = relabelled(MeasuredBand("", first), order).entries
+    assert {str(item.key) for item in called} == set(second)
+    assert apart_after_one_turn(called, [second[str(item.key)] for item in called]) < 1e-6
+
+
+def test_rounding_errors_do_not_grow():
+    # the error of a roll is none of the scale, and what follows it has no weight of its own
+    rng = np.random.default_rng(5)
+    base = measured("F300M", held=name(1, 2), jitter=3e-3)
+    nudged = replace(
+        base,
+        entries=tuple(
+            replace(e, correction=Correction(e.correction.matrix, e.correction.shift + change))
+            for e, change in zip(base.entries, rng.normal(0, 1e-12, (16, 2)), strict=True)
+        ),
+    )
+    first, second = combined_visits([base]), combined_visits([nudged])
+    assert apart_after_one_turn(first, second) < 1e-6

@@ -224,13 +224,19 @@ def common_stars(
 def reference_group(field: StarField, groups: Sequence[int], rows: NDArray[np.intp]) -> int:
     """Return the group with most stars in common with others; then most stars; then best places.
 
-    By name only if all of that is the same: it is not to matter how images are called.
+    By where it lies if all of that is the same: it is not to matter how images are called.
     """
     number = len(field.groups)
     common, stars = (np.bincount(of, minlength=number) for of in (field.group[rows], field.group))
     known = field.weight[rows] / np.square(field.sigma[rows])
-    told = np.bincount(field.group[rows], known, minlength=number)
-    return min(groups, key=lambda g: (-common[g], -stars[g], -told[g], field.groups[g].name))
+    told = np.bincount(field.group[rows], np.nan_to_num(known), minlength=number)
+    # a sum is the same but for the order of what is added
+    told = np.round(told / max(float(told.max()), 1e-300), 9)
+    places = [group.plane.axes[2].tolist() for group in field.groups]
+    return min(
+        groups,
+        key=lambda g: (-common[g], -stars[g], -told[g], places[g], field.groups[g].name),
+    )
 
 
 def observe(

@@ -159,12 +159,12 @@ class PairNetwork:
         """Make the equations exact about a solution."""
         places = found.reshape(-1, 3)
         for k, (i, j) in enumerate(self.ends.tolist()):
-            # from the first image to the common plane, and from there to the second
-            there = _back(places[i], self.radius, self._points[k])
-            predicted = _forth(places[j], self.radius, there) - self._points[k]
-            turned = places[j, 2] - places[i, 2]
-            left = self._measured[k] - [*predicted, turned]
-            self.values[k] = left + self._rows[k] @ found
+            here = _back(places[i], self.radius, self._points[k])
+            there = _back(places[j], self.radius, self._points[k] + self._measured[k, :2])
+            # turned as halfway between both images, so that it does not matter which is first
+            apart = _turn(0.5 * (places[i] + places[j]), self.radius) @ (there - here)
+            turned = self._measured[k, 2] - (places[j, 2] - places[i, 2])
+            self.values[k] = [*apart, turned] + self._rows[k] @ found
 
     def _left(self, found: Array) -> Array:
         left: Array = self.values - self._rows @ found
@@ -257,10 +257,6 @@ def _turn(place: Array, radius: float) -> Array:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _forth(place: Array, radius: float, xy: Array) -> Array:
-    """Where an image at a place (dx, dy, rotation times radius) shows a point of the plane."""
-    return np.asarray(_turn(place, radius) @ xy + place[:2])
-
-
 def _back(place: Array, radius: float, xy: Array) -> Array:
+    """Which point of the plane an image at a place (dx, dy, rotation times radius) shows there."""
     return np.asarray(_turn(place, radius).T @ (xy - place[:2]))

@@ -50,7 +50,8 @@ def solve_pairs(
         In which the pairs were measured.
     reference : str, optional
         The group that stays where it is; default: that with the most pixels in pairs within the
-        largest connected part (of equal ones that with the most pixels), then the first by name.
+        largest connected part (of equal ones that with the most pixels), then the first by its
+        place on the sky.
     sigma : float
         Pairs farther than this from closure, in errors, are rejected.
     group_error : float
@@ -161,11 +162,16 @@ def _main_part(
     if not part:
         return set(), None
     if reference is None or reference not in part:
+        # a pair alone has as many pixels in both: it is not to matter how images are called
+        places = {frame.name: frame.plane.to_vectors(frame.centre)[0].tolist() for frame in frames}
         labels = list(part.values())
         told = {label: sum(pixels[name] for name in part if part[name] == label) for label in part}
-        largest = min(set(labels), key=lambda one: (-labels.count(one), -told[one], one))
+        first = {label: min(places[n] for n in part if part[n] == label) for label in set(labels)}
+        largest = min(
+            set(labels), key=lambda one: (-labels.count(one), -told[one], first[one], one)
+        )
         inside = [name for name in part if part[name] == largest]
-        reference = min(inside, key=lambda name: (-pixels[name], name))
+        reference = min(inside, key=lambda name: (-pixels[name], places[name], name))
     return {name for name in part if part[name] == part[reference]}, reference
 
 

@@ -15,20 +15,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import f as f_distribution
 
+from webbalign.core._affine_parts import from_parts, to_parts
+
 __all__ = ["Combined", "combine", "disagreement"]
 
-# Parameters of the combination: x and y shift, rotation, scale, two shears; from m11 to yshift.
-_TO_PARTS = np.array(
-    [
-        [0.0, 0.0, 0.0, 0.0, 1.0, 0.0],
-        [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
-        [0.0, -0.5, 0.5, 0.0, 0.0, 0.0],
-        [0.5, 0.0, 0.0, 0.5, 0.0, 0.0],
-        [0.5, 0.0, 0.0, -0.5, 0.0, 0.0],
-        [0.0, 0.5, 0.5, 0.0, 0.0, 0.0],
-    ]
-)
-_FROM_PARTS = np.linalg.inv(_TO_PARTS)
 _ARM = 60.0  # arcsec: how far from the reference point rotations and scales are looked at
 _FIXED = 1e-8  # arcsec at that arm: a smaller error means that nothing was measured
 _SMALLEST = 1e-7  # arcsec: no measurement is better
@@ -100,8 +90,12 @@ def combine(
     values = np.concatenate(
         [np.reshape(matrices, (-1, 4)), np.reshape(shifts, (-1, 2))], axis=1
     ).astype(np.float64)
-    parts = values @ _TO_PARTS.T
-    spread = _TO_PARTS @ np.asarray(covs, dtype=np.float64).reshape(-1, 6, 6) @ _TO_PARTS.T
+    if len(values) == 1:
+        (own,) = np.array(covs, dtype=np.float64)
+        one = np.ones(1, bool)
+        return Combined(values[0, :4].reshape(2, 2), values[0, 4:], own, np.nan, 0.0, one)
+    parts, slopes = to_parts(values)
+    spread = slopes @ np.asarray(covs, dtype=np.float64).reshape(-1, 6, 6) @ slopes.mT
     measured = _measured(spread)
     used = _without_outliers(parts, spread, measured, tolerance)
     mean = _mean(parts[used], spread[used], measured[used], 0.0)
@@ -113,11 +107,11 @@ def combine(
     cov = mean.cov * (1.0 if scatter or not chi2 > 1.0 else chi2)
     if scatter:
         cov = cov + _common(parts[used], spread[used], measured[used])
-    found = _FROM_PARTS @ mean.parts
+    found, back = from_parts(mean.parts)
     return Combined(
         matrix=found[:4].reshape(2, 2),
         shift=found[4:],
-        cov=_FROM_PARTS @ cov @ _FROM_PARTS.T,
+        cov=back @ cov @ back.T,
         chi2_reduced=chi2,
         scatter=extra,
         used=used,
@@ -152,9 +146,14 @@ class _Mean:
 
 def _measured(spread: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which parameters each measurement has measured, shape (n, 6)."""
+    variance = np.einsum("ijj->ij", spread).copy()
+    # what follows an error of the rotation, as where the matrix was linearised elsewhere, is none
+    # of its own; to take it for one would give the little that is left of it all the weight
+    turns = variance[:, 2] > 0
+    safe = np.where(turns, variance[:, 2], 1.0)[:, None]
+    variance[:, 3:] -= np.where(turns[:, None], spread[:, 2, 3:] ** 2 / safe, 0.0)
     arm = np.array([1.0, 1.0, _ARM, _ARM, _ARM, _ARM])
-    error = np.sqrt(np.maximum(np.einsum("ijj->ij", spread), 0.0)) * arm
-    measured = error > _FIXED
+    measured = np.sqrt(np.maximum(variance, 0.0)) * arm > _FIXED
     measured[:, :2] = True
     return measured
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import expm
-from scipy.optimize import least_squares
 
 from webbalign.core.planes import ARCSEC, TangentPlane
+from webbalign.products._band_turns import plane_rotation, rigid_turn
 from webbalign.products.corrector import Correction
 from webbalign.products.visit_means import (
     brought,
@@ -30,9 +29,6 @@ from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection
 __all__ = ["MeasuredBand", "combined_visits"]
 
 _GOOD = (AdjustStatus.ALIGNED, AdjustStatus.REFERENCE, AdjustStatus.RELATIVE_ONLY)
-# Bands are brought together as if each visit were good to this, arcsec: jitter, filters' offsets
-_BETWEEN_BANDS = 0.003
-_ARM = 60.0  # arcsec from the reference at which a roll counts like a shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +140,7 @@ def _moved(band: MeasuredBand, frame: Sequence[MeasuredBand]) -> MeasuredBand:
         at = plane.from_vectors(middle_plane(ours[key]).axes[2:])
         places.append([at[0], here.apply(at)[0], there.apply(at)[0]])
         rolls.append(np.radians(there.rotation - here.rotation))
-    turn = plane.axes.T @ _rigid(np.array(places), np.array(rolls)) @ plane.axes
+    turn = plane.axes.T @ rigid_turn(np.array(places), np.array(rolls)) @ plane.axes
     good = set(map(id, band.good))
     return replace(
         band,
@@ -167,35 +163,6 @@ def _turned(entry: VisitCorrection, turn: NDArray[np.float64]) -> VisitCorrectio
     held = entry.status is AdjustStatus.REFERENCE
     status = AdjustStatus.ALIGNED if held else entry.status
     return replace(entry, correction=correction, cov=cov, status=status)
-
-
-def _rigid(places: NDArray[np.float64], rolls: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation of the sphere, in the axes of a plane, that moves places onto others.
-
-    Parameters
-    ----------
-    places : ndarray, shape (n, 3, 2)
-        Where each is, where it is now, where it should be; arcsec.
-    rolls : ndarray, shape (n,)
-        By how much each should be turned, radians.
-    """
-    at, here, there = np.moveaxis(places, 1, 0)
-    around = np.stack([-at[:, 1], at[:, 0]], axis=-1)
-
-    def residuals(step: NDArray[np.float64]) -> NDArray[np.float64]:
-        roll = step[2] / _ARM
-        apart = here + step[:2] + roll * around - there
-        return np.concatenate([apart.ravel(), _ARM * (roll - rolls)]) / _BETWEEN_BANDS
-
-    # a visit that disagrees must not pull the others
-    x, y, arc = least_squares(residuals, np.zeros(3), loss="soft_l1", xtol=1e-15, ftol=1e-15).x
-    return _rotation(x * ARCSEC, y * ARCSEC, arc / _ARM)
-
-
-def _rotation(x: float, y: float, roll: float) -> NDArray[np.float64]:
-    """Rotation that moves the tangent point along the axes of its plane and turns the plane."""
-    turn: NDArray[np.float64] = expm(np.array([[0.0, -roll, x], [roll, 0.0, y], [-x, -y, 0.0]]))
-    return turn
 
 
 def _entries_of(bands: Sequence[MeasuredBand]) -> list[VisitCorrection]:
@@ -224,14 +191,17 @@ def _held(entries: Sequence[VisitCorrection], band: MeasuredBand) -> list[VisitC
     """Make a visit of the frame's best band the identity, and move the others with it."""
     visits = {entry.key: entry for entry in entries if not entry.key.exposure}
     fixed = [entry for entry in band.good if not entry.cov.any()] or list(band.good)
-    # by name only if they are equally well measured
-    first = min(fixed, key=lambda one: (-one.n_used, float(np.trace(one.cov)), str(one.key)))
+    # by where they lie if they are equally well measured: it is not to matter how they are called
+    first = min(
+        fixed,
+        key=lambda one: (-one.n_used, float(np.trace(one.cov)), one.reference, str(one.key)),
+    )
     reference = visits[visit_key(first)]
     # both modules of the visit may stand there apart: the first one holds them
     plane = reference.plane
     assert plane is not None
     shift = -reference.correction.shift * ARCSEC
-    back = _rotation(shift[0], shift[1], -float(np.radians(reference.correction.rotation)))
+    back = plane_rotation(shift[0], shift[1], -float(np.radians(reference.correction.rotation)))
     turn = plane.axes.T @ back @ plane.axes
     frame = str(reference.key)
     found = []
