@@ -19,9 +19,29 @@ author = "The webbalign developers"
 copyright = "2026, The webbalign developers"
 version = release = version_of("webbalign")
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx_gallery.gen_gallery",
+]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
-exclude_patterns = ["_build", "_generated"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "_generated", "gallery"]
+# scripts that run at each build; how their pictures get into the pages is in gallery_images.py
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "_gallery",
+    "filename_pattern": r"/plot_",
+    "image_scrapers": ("gallery_images",),
+    "reset_modules": (),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": 1e6,
+    "capture_repr": ("__repr__",),
+}
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]

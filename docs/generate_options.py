@@ -1,11 +1,13 @@
 """Write the tables of the documentation that follow from the declarations of the options.
 
 Into ``docs/_generated``: one table per step and command (``options_<name>.md``), the list of the
-commands (``commands.md``) and what the profile ``jwst`` sets (``profile_jwst.md``).
+commands (``commands.md``), what the profile ``jwst`` sets (``profile_jwst.md``), and the options of
+other programs beside ours (``from_<program>_<name>.md``, with the remarks of ``peers.toml``).
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,8 +16,17 @@ from webbalign.cli import common
 from webbalign.cli.commands import COMMANDS, STEPS, terminal_flags
 from webbalign.cli.flags import Flag, flags_of
 from webbalign.cli.helptext import usage
+from webbalign.core.options import declared
 
 FOLDER = Path(__file__).parent / "_generated"
+
+PEERS = {"jwst": "jwst 3.0.0", "pjpipe": "PJPipe 1.3.0"}
+# options of where and how a command works, which are told once for all
+ELSEWHERE = [
+    option.name
+    for options in (common.ExecutionOptions, common.StepOutputOptions, common.StepHooks)
+    for option in declared(options)
+]
 
 SHARED = {
     "hooks": common.StepHooks,
@@ -41,6 +52,13 @@ def main() -> None:
     _write("options_coron3", option_table(coron3))
     _write("commands", command_table())
     _write("profile_jwst", profile_table())
+    peers = tomllib.loads((Path(__file__).parent / "peers.toml").read_text())
+    for peer, steps in peers.items():
+        for name, options in steps.items():
+            own = (
+                COMMANDS[name.replace("_", " ")].flags() if "-" in name else STEPS[name].own_flags()
+            )
+            _write(f"from_{peer}_{name}", peer_table(own, options, PEERS[peer]))
 
 
 def option_table(flags: Iterable[Flag]) -> str:
@@ -87,6 +105,26 @@ def profile_table() -> str:
                 )
             )
     return _table(("step", "option", "default", "profile jwst", "meaning"), rows)
+
+
+def peer_table(flags: Iterable[Flag], options: dict[str, list[str]], peer: str) -> str:
+    """Return a table of another program's options with ours, and of ours that it has not."""
+    ours = {flag.target[-1]: flag for flag in flags}
+    rows = [
+        (
+            ", ".join(f"`{part}`" for part in name.split(", ")),
+            f"`{default}`" if default else "",
+            f"`{ours[name].default_text()}`" if name in ours else "-",
+            remark or "the same",
+        )
+        for name, (default, remark) in options.items()
+    ]
+    rows += [
+        (f"`{name}`", "-", f"`{flag.default_text()}`", _escape(flag.option.doc))
+        for name, flag in ours.items()
+        if name not in options and name not in ELSEWHERE
+    ]
+    return _table(("option", peer, "webbalign", "what differs, and why"), rows)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

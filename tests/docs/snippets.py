@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [
         ROOT / "README.md",
-        *(p for p in (ROOT / "docs").rglob("*.md") if not {"_generated", "_build"} & {*p.parts}),
+        *(
+            p
+            for p in (ROOT / "docs").rglob("*.md")
+            if not {"_generated", "_build", "_gallery"} & {*p.parts}
+        ),
     ]
 )
 # fences that hold what a shell or Python is told; others hold output, tables, files
