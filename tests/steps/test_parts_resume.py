@@ -16,18 +16,14 @@ from webbalign.products.corrector import Correction
 from webbalign.products.provenance import State, survey
 from webbalign.products.visits import parse_key
 from webbalign.products.wcs_adjust_file import AdjustStatus, VisitCorrection, WcsAdjust
-from webbalign.simulate import MosaicSimulation, simulate_mosaic
 from webbalign.steps.tweakreg_parts import apply_solution, find_stars, solve
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(mosaic, tmp_path_factory):
     """Images, their catalogs, solution and products, made by an undisturbed run."""
     folder = tmp_path_factory.mktemp("first")
-    options = MosaicSimulation(
-        bands=("F300M",), visits=2, dithers=1, size=200, star_density=1500.0, magnitudes=(16, 21)
-    )
-    files = simulate_mosaic(folder, options).files["F300M"]
+    files = [str(shutil.copy(path, folder)) for path in mosaic.files["F300M"][::2]]
     out = folder / "out"
     found = find_stars(files, output_dir=out, snr_threshold=20.0)
     solve([item.catalog for item in found], output_dir=out)

@@ -8,11 +8,11 @@ from typing import Any
 from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus
-from webbalign.cli.image_memory import count_images
 from webbalign.cli.parser import Parsed
 from webbalign.cli.run_steps import step_options
 from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
 from webbalign.cli.terminal import Terminal
+from webbalign.products.inputs import count_images
 
 __all__ = ["run_apply_solution", "run_find_stars", "run_solve", "run_tweakreg"]
 
@@ -34,6 +34,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         step = TweakRegStep.create(
             parsed.positionals[0],
             map=pool.map,
+            memory=parsed.get("memory"),
             progress=terminal.progress(),
             overwrite=parsed.get("overwrite", default=True),
             resume=parsed.get("resume", default=False),

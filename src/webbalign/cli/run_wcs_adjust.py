@@ -9,11 +9,11 @@ from typing import Any
 from webbalign.cli.checks import check_options
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
-from webbalign.cli.image_memory import CORRELATION, STARS
 from webbalign.cli.parser import Parsed
 from webbalign.cli.running import image_pool, not_aligned
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import InputError, OptionError
+from webbalign.core.image_memory import STARS
 from webbalign.products.addresses import is_address
 from webbalign.products.inputs import require_file
 
@@ -45,7 +45,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     given["target"] = given.get("target") or folder.resolve().name.partition("?")[0]
     settings = _settings(given)
     parameters = parsed.get("tweakreg_parameters_file")
-    from webbalign.pipelines.wcs_adjust import band_images, get_wcs_adjust
+    from webbalign.pipelines.wcs_adjust import band_images, correlation_memory, get_wcs_adjust
     from webbalign.products.visit_pairs import read_visit_pairs
     from webbalign.products.wcs_adjust_file import adjust_file_name
     from webbalign.reports.wcs_adjust import adjust_text, draw_adjust
@@ -54,7 +54,8 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     images = {band: band_images(place, band) for band in bands}
     output = Path(parsed.get("output_dir", default=".")).expanduser()
     by_stars = set(parse_method(given.get("method", "tweakreg")).values()) == {"tweakreg"}
-    taken = STARS if by_stars else CORRELATION
+    memory = parsed.get("memory")
+    taken = STARS if by_stars or memory is None else correlation_memory(images)
     with image_pool(parsed, sum(map(len, images.values())), taken=taken) as pool:
         adjust = get_wcs_adjust(
             images,
@@ -62,6 +63,8 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             tweakreg_parameters=_parameters(parameters),
             overwrite=parsed.get("overwrite", default=False),
             map=pool.map,
+            workers=pool.workers,
+            memory=memory,
             progress=terminal.progress(),
             **settings,
         )

@@ -7,11 +7,11 @@ from typing import Any
 
 from webbalign.cli import common
 from webbalign.cli.errors import ExitStatus, UsageError
-from webbalign.cli.image_memory import STARS, ImageMemory
 from webbalign.cli.parser import Parsed
 from webbalign.core.errors import OptionError
+from webbalign.core.image_memory import STARS, ImageMemory
 from webbalign.core.sizes import parse_bytes
-from webbalign.execution import AUTO, DaskExecutor, Executor, TlsFiles, executor
+from webbalign.execution import AUTO, DaskExecutor, Executor, TlsFiles, available_cores, executor
 
 __all__ = [
     "EXECUTION",
@@ -129,7 +129,8 @@ def image_pool(
     memory = parse_bytes(parsed.get("memory"))
     try:
         least = 0 if chosen == "processes" else 1
-        workers = taken.workers(memory, count, parsed.get("workers"), least)
+        most = parsed.get("workers") or available_cores()
+        workers = taken.workers(memory, count, most, least)
     except OptionError as error:
         raise UsageError(str(error).replace("option 'memory'", "--memory", 1)) from None
     return executor(chosen, workers, preload, memory=memory, seconds=seconds)

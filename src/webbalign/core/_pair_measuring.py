@@ -9,24 +9,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from webbalign.core._pair_types import GridImage, ImagePair
+from webbalign.core._pair_types import GridImage, ImagePair, OnGrid
 from webbalign.core.correlation import Correlating, CorrelationStatus, ImageShift, correlate
 
-__all__ = ["PairTask", "measure_pair", "measure_pairs", "measured", "overlapping_pairs"]
+__all__ = [
+    "PairTask",
+    "compared_part",
+    "measure_pair",
+    "measure_pairs",
+    "measured",
+    "overlapping_pairs",
+]
 
 Array = NDArray[np.float64]
 
 
-def overlapping_pairs(images: Sequence[GridImage]) -> list[tuple[int, int]]:
+def overlapping_pairs(images: Sequence[OnGrid]) -> list[tuple[int, int]]:
     """Return the indices of the pairs of images whose boxes overlap, each ordered by name."""
     order = sorted(range(len(images)), key=lambda k: images[k].name)
     found = []
     for at, i in enumerate(order):
         for j in order[at + 1 :]:
             rows, columns = _common(images[i], images[j])
-            if min(rows[1] - rows[0], columns[1] - columns[0]) > 0 and (
-                images[i].data.size and images[j].data.size
-            ):
+            if min(rows[1] - rows[0], columns[1] - columns[0]) > 0:
                 found.append((i, j))
     return found
 
@@ -86,9 +91,7 @@ def measure_pair(
     """Correlate two images of the common grid; see `measure_pairs`."""
     options = options or Correlating()
     reach = options.corr_searchrad / pixel_scale
-    rows, columns = _common(first, second)
-    margin = math.ceil(reach) + 2
-    rows, columns = ((a - margin, b + margin) for a, b in (rows, columns))
+    rows, columns = compared_part(first, second, pixel_scale, options)
     one, two = (_window(image, rows, columns) for image in (first, second))
     if np.count_nonzero(np.isfinite(one) & np.isfinite(two)) < options.corr_minpix:
         nan2 = np.full(2, np.nan)
@@ -116,12 +119,21 @@ def _place_cov(image: GridImage, point: Array, pixel_scale: float) -> Array:
     return np.asarray(there @ (image.place_cov * np.outer(scale, scale)) @ there.T)
 
 
-def _common(first: GridImage, second: GridImage) -> tuple[tuple[int, int], tuple[int, int]]:
+def compared_part(
+    first: OnGrid, second: OnGrid, pixel_scale: float, options: Correlating
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last + 1 row and column of the grid that `measure_pair` looks at."""
+    margin = math.ceil(options.corr_searchrad / pixel_scale) + 2
+    rows, columns = _common(first, second)
+    return (rows[0] - margin, rows[1] + margin), (columns[0] - margin, columns[1] + margin)
+
+
+def _common(first: OnGrid, second: OnGrid) -> tuple[tuple[int, int], tuple[int, int]]:
     """First and last + 1 row and column of the grid that both have."""
     ranges = []
     for axis in range(2):
         low = max(first.origin[axis], second.origin[axis])
-        high = min(image.origin[axis] + image.data.shape[axis] for image in (first, second))
+        high = min(image.origin[axis] + image.shape[axis] for image in (first, second))
         ranges.append((low, high))
     return ranges[0], ranges[1]
 

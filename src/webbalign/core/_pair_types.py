@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from webbalign.core._image_fits import ImageStatus
 from webbalign.core.correlation import CorrelationStatus
 from webbalign.core.network import PlaneCorrection
 
-__all__ = ["GridImage", "GroupFit", "ImagePair", "PairSolution"]
+__all__ = ["GridImage", "GroupFit", "ImagePair", "OnGrid", "PairSolution"]
 
 Array = NDArray[np.float64]
 
@@ -45,6 +46,25 @@ class GridImage:
     n_images: int = 1
     place_cov: Array = field(default_factory=lambda: np.zeros((3, 3)), repr=False)
     place_point: Array = field(default_factory=lambda: np.zeros(2), repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        ny, nx = self.data.shape
+        return ny, nx
+
+
+class OnGrid(Protocol):
+    """Where an image lies on a common grid, be its pixels in memory or not."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def origin(self) -> tuple[int, int]: ...
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,12 @@ so that together they carry exactly the shift, the rotation and their covariance
 from __future__ import annotations
 
 from webbalign.core._pair_links import pair_links
-from webbalign.core._pair_measuring import measure_pair, measure_pairs, overlapping_pairs
+from webbalign.core._pair_measuring import (
+    compared_part,
+    measure_pair,
+    measure_pairs,
+    overlapping_pairs,
+)
 from webbalign.core._pair_solving import solve_pairs
 from webbalign.core._pair_types import GridImage, GroupFit, ImagePair, PairSolution
 
@@ -17,6 +22,7 @@ __all__ = [
     "GroupFit",
     "ImagePair",
     "PairSolution",
+    "compared_part",
     "measure_pair",
     "measure_pairs",
     "overlapping_pairs",

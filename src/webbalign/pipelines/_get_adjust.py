@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from webbalign.core.errors import InputError
+from webbalign.core.image_memory import STARS
 from webbalign.core.options import Options
 from webbalign.execution import NullProgress, Progress
 from webbalign.pipelines._band_jobs import band_job, method_named, mixed
-from webbalign.pipelines._band_results import measured_once
+from webbalign.pipelines._band_results import band_result, measured_once
 from webbalign.pipelines._catalog_functions import catalog_function
+from webbalign.pipelines._correlation_memory import correlation_memory
 from webbalign.pipelines._stack_bands import STACK_FOLDER
 from webbalign.pipelines._star_bands import BandJob, Map
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, parse_method
 from webbalign.products.atomic import sweep
+from webbalign.products.provenance import Recipe, of_inputs, of_options
 from webbalign.products.remote import shown
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
 from webbalign.products.visits import AdjustKey
@@ -27,6 +30,7 @@ from webbalign.products.wcs_adjust_file import (
     adjust_file_name,
     write_wcs_adjust,
 )
+from webbalign.steps._runtime import Runtime, bytes_of, image_map
 
 __all__ = ["get_wcs_adjust", "words"]
 
@@ -52,6 +56,9 @@ def get_wcs_adjust(
     consistency: float = 20.0,
     overwrite: bool = False,
     map: Map = map,
+    executor: Any = None,
+    workers: int | None = None,
+    memory: int | str | None = None,
     progress: Progress | None = None,
     **correlation: Any,
 ) -> WcsAdjust:
@@ -88,6 +95,9 @@ def get_wcs_adjust(
         Measure all bands, and make all stacks, again.
     map : callable
         ``map(function, items)``: lazily or in parallel, results in order.
+    executor, workers, memory : optional
+        What `map` is made of if it is not given, as of :class:`webbalign.steps.base.Runtime`; the
+        memory bounds the correlation of stacks in any case.
     progress : Progress, optional
     **correlation
         Of :class:`webbalign.core.correlation.Correlating` and
@@ -124,26 +134,40 @@ def get_wcs_adjust(
     for place in (folder, work, work / STACK_FOLDER):
         sweep(place)
     made = catalog_function(custom_catalog_function)
-    jobs = []
-    for band in sorted(images):
-        job = band_job(
-            band, images[band], options, method, tweakreg_parameters or {}, work, map, correlation
-        )
-        jobs.append(
-            replace(job, catalog_function=made, catalog_kwargs=custom_catalog_function_kwargs or {})
-        )
-    jobs = mixed(jobs) if options.mix_bands else jobs
-    measures = [method_named(job.method) for job in jobs]  # refused before any work
-    _announce(jobs)
-    bands = [
-        measured_once(job, measure, map, progress or NullProgress(), overwrite=overwrite)
-        for job, measure in zip(jobs, measures, strict=True)
-    ]
+    asked = Runtime(map, executor, workers, memory=bytes_of(memory))
+    taken = STARS
+    if asked.memory is not None and set(parse_method(method).values()) != {"tweakreg"}:
+        taken = correlation_memory(images)
+    with image_map(asked, sum(len(paths) for paths in images.values()), taken) as runtime:
+        jobs = [
+            replace(
+                band_job(
+                    band, images[band], options, method, tweakreg_parameters or {}, work,
+                    runtime.map, correlation,
+                ),
+                catalog_function=made,
+                catalog_kwargs=custom_catalog_function_kwargs or {},
+                memory=runtime.memory,
+                workers=runtime.workers or 1,
+            )
+            for band in sorted(images)
+        ]  # fmt: skip
+        jobs = mixed(jobs) if options.mix_bands else jobs
+        measures = [method_named(job.method) for job in jobs]  # refused before any work
+        _announce(jobs)
+        told = progress or NullProgress()
+        bands = [
+            measured_once(job, measure, runtime.map, told, overwrite=overwrite)
+            for job, measure in zip(jobs, measures, strict=True)
+        ]
     adjust = WcsAdjust(
         combined_visits(bands, tolerance=options.consistency * 1e-3), _run(options, jobs, bands)
     )
     _report(adjust.entries)
-    path = write_wcs_adjust(adjust, folder / adjust_file_name(target))
+    recipe = Recipe(
+        "wcs-adjust get", of_options(options), of_inputs(band_result(job) for job in jobs)
+    )
+    path = write_wcs_adjust(adjust, folder / adjust_file_name(target), recipe)
     log.info("saved %s", path)
     return adjust
 

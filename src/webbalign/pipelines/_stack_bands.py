@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from webbalign.core.errors import InputError
 from webbalign.core.image_pairs import (
     GridImage,
     ImagePair,
+    compared_part,
     measure_pair,
     overlapping_pairs,
     solve_pairs,
@@ -23,10 +25,11 @@ from webbalign.core.image_pairs import (
 from webbalign.core.pair_triangles import contradicted
 from webbalign.execution import Progress
 from webbalign.pipelines._correlated_visits import CorrelatedVisits, visit_frame
+from webbalign.pipelines._correlation_memory import BYTES_IN_PAIR, bytes_in_stack, fitting_map
 from webbalign.pipelines._pair_entries import failed_entry, pair_entry
 from webbalign.pipelines._star_bands import BandJob, Map
 from webbalign.products.image_files import ImageInfo, read_info
-from webbalign.products.kept_stacks import keep_stack, kept_stack, stack_mark
+from webbalign.products.kept_stacks import StoredStack, keep_stack, kept_stack, stack_recipe
 from webbalign.products.names import root
 from webbalign.products.stack_files import write_pairs, write_stack
 from webbalign.products.stacks import (
@@ -58,39 +61,51 @@ class _StackTask:
     paths: tuple[Path, ...]
     grid: StackGrid
     options: Stacking
-    box: Box | None = None
-    band: str = ""
-    place: Path | None = None
-    mark: str = ""
+    box: Box
+    band: str
+    place: Path
     overwrite: bool = False
 
-    def run(self) -> GridImage:
-        if self.place is None:
-            return self.made()
-        kept = None if self.overwrite else kept_stack(self.mark, self.place)
-        if kept is not None:
-            log.info("%s: stacked already, %s", self.name, self.place)
-            return kept
-        stack = self.made()
-        keep_stack(stack, self.mark, self.place)
-        return stack
+    @property
+    def memory(self) -> float:
+        """Bytes that it takes."""
+        ny, nx = self.box.shape
+        return ny * nx * bytes_in_stack(len(self.paths))
 
-    def made(self) -> GridImage:
-        return stack_images(self.name, self.paths, self.grid, self.options, box=self.box)
+    def run(self) -> StoredStack:
+        recipe = stack_recipe(self.name, list(self.paths), self.grid, self.options, self.box)
+        kept = None if self.overwrite else kept_stack(recipe, self.place)
+        if kept is not None:
+            return kept
+        stack = stack_images(self.name, self.paths, self.grid, self.options, box=self.box)
+        return keep_stack(stack, recipe, self.place)
 
 
 @dataclass(frozen=True, eq=False)
 class _PairTask:
-    """Two stacks of different visits."""
+    """Two stacks of different visits; what both show is read by the process that compares it."""
 
-    first: GridImage
-    second: GridImage
+    first: StoredStack
+    second: StoredStack
     pixel_scale: float
     options: Correlating
     band: str
 
+    @property
+    def box(self) -> Box:
+        """What is compared."""
+        rows, columns = compared_part(self.first, self.second, self.pixel_scale, self.options)
+        return Box(*rows, *columns)
+
+    @property
+    def memory(self) -> float:
+        """Bytes that it takes."""
+        ny, nx = self.box.shape
+        return ny * nx * BYTES_IN_PAIR
+
     def run(self) -> ImagePair:
-        return measure_pair(self.first, self.second, self.pixel_scale, self.options, band=self.band)
+        first, second = (stack.cut(self.box) for stack in (self.first, self.second))
+        return measure_pair(first, second, self.pixel_scale, self.options, band=self.band)
 
 
 def measure_correlation(job: BandJob, map: Map, progress: Progress) -> MeasuredBand:
@@ -148,8 +163,8 @@ def correlated(job: BandJob, map: Map, progress: Progress) -> CorrelatedVisits:
         groups[str(key)].append(info)
         bands[str(key)].add(band)
     tasks = _stack_tasks(job, infos, grid) if len(groups) > 1 else []
-    stacks = _run(tasks, map, progress, f"{job.band}: stack dithers") if tasks else []
-    good = [k for k, stack in enumerate(stacks) if np.isfinite(stack.data).any()]
+    stacks = _run(tasks, job, map, progress, "stack dithers") if tasks else []
+    good = [k for k, stack in enumerate(stacks) if stack.has_data]
     empty = {stack.name for stack in stacks} - {stacks[k].name for k in good}
     chosen = [
         (good[i], good[j])
@@ -164,9 +179,10 @@ def correlated(job: BandJob, map: Map, progress: Progress) -> CorrelatedVisits:
             )
             for i, j in chosen
         ],
+        job,
         map,
         progress,
-        f"{job.band}: correlate",
+        "correlate",
     )  # fmt: skip
     wrong = [pair for pair, bad in zip(pairs, contradicted(pairs), strict=True) if bad]
     frames = [visit_frame(name, groups[name]) for name in sorted(groups) if name not in empty]
@@ -181,18 +197,19 @@ def _joined(first: str, second: str) -> str:
 
 
 def _run(
-    tasks: Sequence[_StackTask | _PairTask], map: Map, progress: Progress, step: str
+    tasks: Sequence[_StackTask | _PairTask], job: BandJob, map: Map, progress: Progress, step: str
 ) -> list[Any]:
-    progress.start(step, len(tasks))
+    progress.start(f"{job.band}: {step}", len(tasks))
+    largest = max((task.memory for task in tasks), default=0.0)
     found = []
-    for result in map(_call, tasks):
+    for result in fitting_map(map, job, largest)(_call, tasks):
         found.append(result)
         progress.advance()
     progress.done()
     return found
 
 
-def _call(task: _StackTask | _PairTask) -> GridImage | ImagePair:
+def _call(task: _StackTask | _PairTask) -> StoredStack | ImagePair:
     return task.run()
 
 
@@ -213,15 +230,9 @@ def _stack_tasks(job: BandJob, infos: Sequence[ImageInfo], grid: StackGrid) -> l
         rows, box = members[name, band, detector], boxes[text]
         if not box:
             continue
-        place, mark = None, ""
-        if job.digests:
-            digests = [job.digests[k] for k in rows]
-            place = job.folder / STACK_FOLDER / f"{band}_{name}_{detector}.npz"
-            mark = stack_mark(name, digests, grid, job.stacking, box)
+        place = job.folder / STACK_FOLDER / f"{band}_{name}_{detector}.npz"
         paths = tuple(job.paths[k] for k in rows)
-        tasks.append(
-            _StackTask(name, paths, grid, job.stacking, box, band, place, mark, job.overwrite)
-        )
+        tasks.append(_StackTask(name, paths, grid, job.stacking, box, band, place, job.overwrite))
     return tasks
 
 
@@ -270,8 +281,13 @@ def stack_dithers(
     options = options or Stacking()
     grid = stack_grid([read_info(path) for path in paths], options)
     done = []
-    tasks = [_StackTask(dither, chosen[dither], grid, options) for dither in dithers]
-    for stack in map(_StackTask.run, tasks):
+    tasks = [(dither, chosen[dither]) for dither in dithers]
+    for stack in map(partial(_stacked, grid=grid, options=options), tasks):
         write_stack(stack, grid, Path(output_dir) / f"{stack.name}_stacked.fits")
         done.append(bool(np.isfinite(stack.data).any()))
     return done
+
+
+def _stacked(task: tuple[str, Sequence[Path]], grid: StackGrid, options: Stacking) -> GridImage:
+    name, paths = task
+    return stack_images(name, paths, grid, options)

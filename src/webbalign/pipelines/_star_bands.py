@@ -65,10 +65,12 @@ class BandJob:
     catalog_kwargs : mapping
     parts : tuple of BandJob
         The bands that are measured as one; empty for one band.
-    digests : tuple of str
-        Hash of each image's file; empty: stacks are not kept.
     overwrite : bool
         Whether stacks are made anew, though they are kept.
+    memory : int, optional
+        Bytes that all processes together may have resident.
+    workers : int
+        How many items the map that is handed on works on at a time.
     """
 
     band: str
@@ -85,8 +87,9 @@ class BandJob:
     catalog_function: Callable[..., Any] | None = None
     catalog_kwargs: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[BandJob, ...] = ()
-    digests: tuple[str, ...] = ()
     overwrite: bool = False
+    memory: int | None = None
+    workers: int = 1
 
     @property
     def bands(self) -> list[str]:

@@ -30,6 +30,7 @@ from webbalign.products.wcs_adjust_file import (
     read_wcs_adjust,
 )
 from webbalign.steps._correct_image import save_once
+from webbalign.steps._runtime import Runtime, bytes_of, image_map
 
 __all__ = ["AdjustedImage", "apply_wcs_adjust", "images_in"]
 
@@ -140,6 +141,9 @@ def apply_wcs_adjust(
     overwrite: bool = True,
     resume: bool = False,
     map: Map = map,
+    executor: Any = None,
+    workers: int | None = None,
+    memory: int | str | None = None,
     advance: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> list[AdjustedImage]:
@@ -162,6 +166,8 @@ def apply_wcs_adjust(
         Whether products that an earlier run has made of the same are kept; the others are replaced.
     map : callable
         ``map(function, items)``.
+    executor, workers, memory : optional
+        What `map` is made of if it is not given, as of :class:`webbalign.steps.base.Runtime`.
     advance : callable
         Called after each image.
     **options
@@ -191,10 +197,13 @@ def apply_wcs_adjust(
         refuse_existing(product, overwrite or resume)
     work = partial(_adjusted, table=table, sip=sip, overwrite=overwrite, resume=resume)
     done = []
-    for image in map(work, list(zip(paths, products, strict=True))):
-        _say(image)
-        done.append(image)
-        advance()
+    tasks = list(zip(paths, products, strict=True))
+    asked = Runtime(map, executor, workers, memory=bytes_of(memory))
+    with image_map(asked, len(tasks)) as runtime:
+        for image in runtime.map(work, tasks):
+            _say(image)
+            done.append(image)
+            advance()
     return done
 
 

@@ -14,6 +14,7 @@ from webbalign.execution import NullProgress, executor
 from webbalign.pipelines._band_jobs import METHODS, band_images, band_job, method_named
 from webbalign.pipelines._band_results import measured_once
 from webbalign.pipelines._catalog_functions import catalog_function
+from webbalign.pipelines._correlation_memory import correlation_memory
 from webbalign.pipelines._get_adjust import get_wcs_adjust, words
 from webbalign.pipelines._stack_bands import stack_dithers
 from webbalign.pipelines.wcs_adjust_options import WcsAdjustOptions, catalog_place, parse_method
@@ -21,7 +22,7 @@ from webbalign.products.stacks import Stacking
 from webbalign.products.visit_frames import MeasuredBand, combined_visits
 from webbalign.products.wcs_adjust_file import AdjustStatus, WcsAdjust
 
-__all__ = ["GetWCSAdjustStep", "band_images", "get_wcs_adjust"]
+__all__ = ["GetWCSAdjustStep", "band_images", "correlation_memory", "get_wcs_adjust"]
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ class GetWCSAdjustStep:
     custom_catalog_function : callable or str, optional
     custom_catalog_function_kwargs : mapping, optional
     **options
-        More of :func:`get_wcs_adjust`: ``mix_bands``, ``consistency``, options of the correlation.
+        More of :func:`get_wcs_adjust`: ``mix_bands``, ``consistency``, ``memory``, options of the
+        correlation.
 
     Attributes
     ----------
@@ -114,8 +116,14 @@ class GetWCSAdjustStep:
                 log.warning("%s: left out (%s)", band, error)
         if not images:
             raise InputError(self.directory, f"no images of {', '.join(self.bands)}", "_cal files")
-        with self._pool() as pool:
-            self.result = self._get(images, self.directory, pool)
+        self.result = get_wcs_adjust(
+            images,
+            output_dir=self.directory,
+            overwrite=self.overwrite,
+            executor="serial" if self.procs == 1 else "processes",
+            workers=self.procs,
+            **self._settings,
+        )
         return self.result.all_aligned
 
     def run_tweakreg(self, band_full: str, out_dir: str | Path) -> bool:
@@ -196,11 +204,6 @@ class GetWCSAdjustStep:
         folder = Path(known["dir"])
         return band_images(folder.parent, folder.name)
 
-    def _get(self, images: Mapping[str, list[Path]], folder: Path, pool: Any) -> WcsAdjust:
-        return get_wcs_adjust(
-            images, output_dir=folder, overwrite=self.overwrite, map=pool.map, **self._settings
-        )
-
     def _run_band(self, band: str, out_dir: str | Path, method: str) -> bool:
         method_named(method)
         settings = dict(self._settings)
@@ -211,9 +214,8 @@ class GetWCSAdjustStep:
         table = {name: value for name, value in settings.items() if name in names}
         table["group_dithers"] = words(settings["group_dithers"])
         options = WcsAdjustOptions(**(table | {"bands": (band,)}))
-        correlation = {
-            name: value for name, value in settings.items() if name not in names | {"method"}
-        }
+        others = names | {"method", "memory"}
+        correlation = {name: value for name, value in settings.items() if name not in others}
         folder = Path(out_dir)
         folder.mkdir(parents=True, exist_ok=True)
         with self._pool() as pool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from webbalign.core.errors import InputError
 from webbalign.products.remote import local
 
-__all__ = ["require_file"]
+__all__ = ["count_images", "require_file"]
 
 
 def require_file(path: str | Path, expected: str) -> Path:
@@ -29,3 +31,19 @@ def require_file(path: str | Path, expected: str) -> Path:
     if not path.is_file():
         raise InputError(path, "is a folder" if path.is_dir() else "no such file", expected)
     return path
+
+
+def count_images(files: Sequence[str]) -> int:
+    """Return how many images are given: files, or the members of an association.
+
+    Parameters
+    ----------
+    files : sequence of str
+    """
+    if len(files) != 1 or not files[0].lower().endswith(".json"):
+        return len(files)
+    try:
+        content = json.loads(Path(files[0]).read_bytes())
+        return len(content["products"][0]["members"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 1  # what is wrong with it is told where it is read

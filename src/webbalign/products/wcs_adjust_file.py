@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core.errors import InputError
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import Seal, atomic_path
 from webbalign.products.corrector import Correction
 from webbalign.products.inputs import require_file
 from webbalign.products.names import flat_name
@@ -51,8 +51,8 @@ def adjust_file_name(target: str) -> str:
     return f"{flat_name(target)}_wcs_adjust.toml"
 
 
-def write_wcs_adjust(adjust: WcsAdjust, path: str | Path) -> Path:
-    """Write the table, whole or not at all."""
+def write_wcs_adjust(adjust: WcsAdjust, path: str | Path, recipe: Seal | None = None) -> Path:
+    """Write the table, whole or not at all, with what it was made from."""
     import tomli_w
 
     path = Path(path)
@@ -61,7 +61,7 @@ def write_wcs_adjust(adjust: WcsAdjust, path: str | Path) -> Path:
         "wcs_adjust": {str(entry.key): _table(entry) for entry in adjust.entries},
         "run": _plain(adjust.run),
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(path, recipe) as temporary:
         temporary.write_text(tomli_w.dumps(content), encoding="utf-8")
     return path
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import Any
 
+from webbalign.core.image_memory import STARS, ImageMemory
 from webbalign.core.sizes import parse_bytes
 
-__all__ = ["Runtime", "current_runtime", "runtime_of", "with_own_map"]
+__all__ = ["Runtime", "bytes_of", "current_runtime", "image_map", "runtime_of", "with_own_map"]
 
 
 class Quiet:
@@ -112,3 +113,47 @@ def with_own_map(runtime: Runtime) -> Iterator[Runtime]:
     make = import_module(_EXECUTION).executor
     with make(runtime.executor or "auto", runtime.workers, memory=runtime.memory) as pool:
         yield replace(runtime, map=pool.map, workers=pool.workers, shares_memory=pool.shares_memory)
+
+
+def within_memory(runtime: Runtime, taken: ImageMemory, images: int) -> Runtime:
+    """Return a runtime with no more workers than its memory allows for work on images.
+
+    Nothing changes without `Runtime.memory`, nor where the workers are given (a `map`, a cluster,
+    an executor that runs already): what these take, nobody can tell.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    taken : ImageMemory
+        What the work takes.
+    images : int
+        How many there are.
+
+    Raises
+    ------
+    OptionError
+        If not even one image fits.
+    """
+    named = runtime.executor in (None, "auto", "serial", "threads", "processes")
+    if runtime.memory is None or runtime.map is not map or not named:
+        return runtime
+    serial = runtime.executor == "serial" or (runtime.executor, runtime.workers) == (None, None)
+    most = 1 if serial else runtime.workers
+    if most is None:
+        most = import_module(_EXECUTION).available_cores()
+    least = 0 if runtime.executor == "processes" else 1
+    workers = taken.workers(runtime.memory, images, most, least)
+    alone = workers == 1 and runtime.executor in (None, "auto")
+    return replace(runtime, workers=workers, executor="serial" if alone else runtime.executor)
+
+
+def bytes_of(memory: int | str | None) -> int | None:
+    """Return an amount of memory in bytes; None stays None."""
+    return None if memory is None else parse_bytes(memory)
+
+
+@contextmanager
+def image_map(runtime: Runtime, images: int, taken: ImageMemory = STARS) -> Iterator[Runtime]:
+    """Yield a runtime with the workers for so many images; see `within_memory`."""
+    with with_own_map(within_memory(runtime, taken, images)) as own:
+        yield own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from webbalign.products.catalogs import CatalogFiles, catalog_name
 from webbalign.products.custom_catalogs import custom_catalogs
 from webbalign.products.groups import Grouping, group_ids
 from webbalign.products.image_files import ImageInfo, read_info
+from webbalign.products.inputs import count_images
 from webbalign.products.library import ModelLibrary
 from webbalign.products.names import root
 from webbalign.products.provenance import Recipe, keep
@@ -37,6 +39,7 @@ from webbalign.steps._correct_image import CorrectTask, correct_image, correct_i
 from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps._image_inputs import Images, gather, in_turn
 from webbalign.steps._resume import is_lasting, recipe_of
+from webbalign.steps._runtime import image_map
 from webbalign.steps.base import WebbStep
 from webbalign.steps.solving import SOLUTION_FILE, solve_starlists
 from webbalign.steps.tweakreg_options import ModelHandling, TweakReg
@@ -72,6 +75,16 @@ class TweakRegStep(WebbStep):
     }  # fmt: skip
     solution: Solution
     written: list[Path]
+
+    @contextmanager
+    def with_workers(self) -> Iterator[None]:
+        """Have the workers that were asked for, as many as fit into the memory."""
+        given = self.runtime
+        with image_map(given, max(1, count_images(self.inputs))) as self.runtime:
+            try:
+                yield
+            finally:
+                self.runtime = given
 
     def process(self, source: Any) -> AbstractModelLibrary:
         """Align images.
@@ -263,7 +276,10 @@ class TweakRegStep(WebbStep):
             paths, library = list(images.paths), images.library
         if library is None:
             library = ModelLibrary.of_files(
-                paths, groups, association=images.association, on_disk=not options.in_memory
+                paths,
+                groups,
+                association=images.association,
+                on_disk=not options.in_memory or self.runtime.memory is not None,
             )
             if self.save_results:
                 return library

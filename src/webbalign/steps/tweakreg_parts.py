@@ -43,6 +43,7 @@ from webbalign.steps._correct_image import Corrected, borrow_in_image
 from webbalign.steps._find_in_image import FindTask, FoundStars, find_in_image
 from webbalign.steps._image_inputs import gather
 from webbalign.steps._resume import is_lasting, recipe_with_files
+from webbalign.steps._runtime import Runtime, bytes_of, image_map
 from webbalign.steps.solving import SOLUTION_FILE, solve_starlists
 from webbalign.steps.tweakreg_options import FindStars, Solve
 
@@ -60,6 +61,9 @@ def find_stars(
     overwrite: bool = True,
     resume: bool = False,
     map: Map = map,
+    executor: Any = None,
+    workers: int | None = None,
+    memory: int | str | None = None,
     advance: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> list[FoundStars]:
@@ -74,6 +78,8 @@ def find_stars(
         Whether products that an earlier run has made of the same are kept; the others are replaced.
     map : callable
         ``map(function, items)``: lazily or in parallel, results in order.
+    executor, workers, memory : optional
+        What `map` is made of if it is not given, as of :class:`webbalign.steps.base.Runtime`.
     advance : callable
         Called after each image.
     **options
@@ -106,12 +112,14 @@ def find_stars(
         for path, group in zip(given.paths, groups, strict=True)
     ]
     found = []
-    for stars in map(find_in_image, tasks):
-        say = log.warning if stars.problem else log.info
-        what = f"no star: {stars.problem}" if stars.problem else f"{len(stars.stars)} stars"
-        say("%s: %s; %s %s", stars.info.name, what, _done(stars.kept), stars.catalog)
-        found.append(stars)
-        advance()
+    asked = Runtime(map, executor, workers, memory=bytes_of(memory))
+    with image_map(asked, len(tasks)) as runtime:
+        for stars in runtime.map(find_in_image, tasks):
+            say = log.warning if stars.problem else log.info
+            what = f"no star: {stars.problem}" if stars.problem else f"{len(stars.stars)} stars"
+            say("%s: %s; %s %s", stars.info.name, what, _done(stars.kept), stars.catalog)
+            found.append(stars)
+            advance()
     return found
 
 
@@ -212,6 +220,9 @@ def apply_solution(
     overwrite: bool = True,
     resume: bool = False,
     map: Map = map,
+    executor: Any = None,
+    workers: int | None = None,
+    memory: int | str | None = None,
     advance: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> list[Corrected]:
@@ -224,7 +235,7 @@ def apply_solution(
     images : association, file or list of files
         They need not be those of the solution: an image of another filter takes the correction of
         the same exposure (another detector or channel), else that of the same visit.
-    output_dir, overwrite, resume, map, advance
+    output_dir, overwrite, resume, map, executor, workers, memory, advance
         As of :func:`find_stars`.
     **options
         Of :class:`webbalign.products.sip.SipApproximation`.
@@ -250,17 +261,24 @@ def apply_solution(
         models.refuse_existing(product, overwrite or resume)
     work = partial(_borrow, solution=known, sip=sip, overwrite=overwrite, resume=resume)
     done = []
-    for corrected in map(work, list(zip(given.paths, products, strict=True))):
-        if corrected.by:
-            said = _done(corrected.kept), corrected.path, corrected.by
-            log.info("%s %s (correction of the %s)", *said)
-            if corrected.before:
-                log.warning("%s: its input had been corrected before; both count", corrected.path)
-        else:
-            log.warning("%s: no correction in the solution; its WCS stays", corrected.path)
-        done.append(corrected)
-        advance()
+    tasks = list(zip(given.paths, products, strict=True))
+    asked = Runtime(map, executor, workers, memory=bytes_of(memory))
+    with image_map(asked, len(tasks)) as runtime:
+        for corrected in runtime.map(work, tasks):
+            _say(corrected)
+            done.append(corrected)
+            advance()
     return done
+
+
+def _say(corrected: Corrected) -> None:
+    if not corrected.by:
+        log.warning("%s: no correction in the solution; its WCS stays", corrected.path)
+        return
+    said = _done(corrected.kept), corrected.path, corrected.by
+    log.info("%s %s (correction of the %s)", *said)
+    if corrected.before:
+        log.warning("%s: its input had been corrected before; both count", corrected.path)
 
 
 def _borrow(
