@@ -200,7 +200,7 @@ def test_a_failure_leaves_nothing_behind(path, tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("webbalign.products.corrected._copy_range", fail)
+    monkeypatch.setattr("webbalign.products._patched_images._copy_range", fail)
     with pytest.raises(OSError, match="disk full"):
         save_corrected(path, tmp_path / "new.fits", CORRECTION)
     assert not (tmp_path / "new.fits").exists()
