@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -118,10 +120,9 @@ class WebbPipeline(Pipeline, WebbStep):
             where the user leaves the choice.
         """
         runtime = self.runtime
-        keep_memory_mapped()
         # The images are small: a second BLAS thread waits more than it works, and on a busy machine
         # it makes the products of small matrices a hundred times slower.
-        with spared_from_collection(), limit_threads(1):
+        with spared_from_collection(), limit_threads(1), freed_memory_kept(runtime.memory):
             if runtime.map is not Runtime().map:
                 yield
                 return
@@ -193,20 +194,51 @@ def save_product(
     from webbalign.products import held, models
     from webbalign.products.flagged import save_flagged
 
-    if isinstance(model, CubeModel) and held.is_held(model):
+    if isinstance(model, CubeModel) and (held.is_held(model) or held.is_large(model.data)):
         held.save_held(model, path, flagged=flagged, overwrite=overwrite, recipe=recipe)
     else:
         save = save_flagged if flagged else models.save
         save(model, path, overwrite=overwrite, recipe=recipe)
 
 
-def keep_memory_mapped() -> None:
-    """Let glibc keep freed arrays of up to 32 MB instead of handing them back to the system.
+@contextmanager
+def freed_memory_kept(bound: int | None) -> Iterator[None]:
+    """Let glibc keep freed arrays, for the next ones, instead of handing them back to the system.
 
-    It raises its threshold to the size of the largest block freed so far, and getting
-    an image's memory anew from the system each time takes up to half of a numpy operation.
+    Getting memory anew from the system, which clears it, takes up to half of a numpy operation.
+
+    Parameters
+    ----------
+    bound : int, optional
+        Bytes that the run may have; if given, only arrays of up to 32 MB are kept.
     """
+    # glibc raises its threshold to the size of the largest block freed so far, up to 32 MB
     np.empty(4_000_000)
+    allocator = None if bound is not None else _allocator()
+    if allocator is None:
+        yield
+        return
+    allocator.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    allocator.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    try:
+        yield
+    finally:
+        allocator.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        allocator.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        allocator.malloc_trim(0)
+
+
+# of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def _allocator() -> Any:
+    """Return the C library, if it is glibc."""
+    try:
+        library = ctypes.CDLL(None)
+        return library if hasattr(library, "malloc_trim") and sys.platform == "linux" else None
+    except (OSError, TypeError):
+        return None
 
 
 def chosen_executor(kind: Any, workers: int | None) -> Any:

@@ -41,10 +41,6 @@ __all__ = ["Coron3Pipeline", "Coron3Result", "plan", "run", "status"]
 
 log = logging.getLogger(__name__)
 
-# Reference exposures of together this size (bytes) stay in memory between outlier detection and the
-# stack; more are read again.
-FEW = 100e6
-
 
 class Coron3Pipeline(WebbPipeline):
     """Subtract the starlight of an association of coronagraphic exposures and combine them.
@@ -116,7 +112,8 @@ class Coron3Pipeline(WebbPipeline):
     def _refuse_small_memory(self, association: Association, headers: Mapping[Path, Any]) -> None:
         """Refuse now a memory in which the work cannot be done, however it is cut up."""
         npsfs = sum(headers[path].nints for path in association.psf)
-        cut(self.runtime, npsfs, int(np.prod(headers[association.science[0]].image_shape)))
+        npix = int(np.prod(headers[association.science[0]].image_shape))
+        self._pieces = cut(self.runtime, npsfs, npix)
 
     def _refuse_replacing(self, association: Association) -> None:
         """With ``--no-overwrite``, refuse now what would be refused in the middle of the work."""
@@ -185,11 +182,13 @@ class Coron3Pipeline(WebbPipeline):
         progress = self.runtime.progress
         progress.start("flag PSF exposures", len(association.psf))
         exposures: list[Later[CubeModel]] = []
-        few = sum(path.stat().st_size for path in association.psf) <= FEW
+        # What is flagged here stays in memory until it is stacked: its stack, prepared, and made a
+        # matrix of modes will take more. What is not, or does not fit, is read once more.
+        stays = self._pieces.in_memory and not self._flagged_elsewhere
         for path in association.psf:
             first = path == association.psf[0]
             exposure = self._flagged(path, partial(self._open_psf, first=first))
-            if few:
+            if stays:
                 exposures.append(exposure)
             progress.advance()
         progress.done()
@@ -199,6 +198,7 @@ class Coron3Pipeline(WebbPipeline):
             return Later(lambda: models.open_cube(place))
         files = [str(self.recipes.flagged(path)) for path in association.psf]
         stack = self.stack_refs.run([exposure.model for exposure in exposures] or files)
+        exposures.clear()
         self.write(stack, place.name, recipe=recipe)
         return Later(lambda: stack)
 

@@ -29,7 +29,7 @@ from webbalign.products.raw_cubes import plain_cubes, write_image
 from webbalign.products.shared_cubes import Place
 from webbalign.products.streams import array_header
 
-__all__ = ["allocate", "hold", "is_held", "save_held"]
+__all__ = ["allocate", "hold", "is_held", "is_large", "save_held"]
 
 # Exposures up to this size (bytes of SCI, ERR, DQ and three VAR_*) stay in memory: a scratch file
 # would take time for nothing.
@@ -63,8 +63,7 @@ def hold(
         If the file cannot be used; the message names it.
     """
     path, known = Path(path), read_header(path)
-    size = known.nints * int(np.prod(known.image_shape)) * _BYTES_PER_PIXEL
-    if size <= SMALL:
+    if known.nints * int(np.prod(known.image_shape)) * _BYTES_PER_PIXEL <= SMALL:
         return models.open_cube(path, wcs=wcs, header=header)
     with models.quiet_schema_warnings(), fits.open(path, memmap=False) as hdulist:
         shape = (known.nints, *known.image_shape)
@@ -132,6 +131,14 @@ def is_held(model: JwstDataModel) -> bool:
     return scratch_of(getattr(model, "data", None)) is not None
 
 
+def is_large(cube: np.ndarray) -> bool:
+    """Whether a cube is so large that its file is better written image by image.
+
+    Data models and astropy change the byte order of all of it in copies, several times.
+    """
+    return cube.size * _BYTES_PER_PIXEL > SMALL
+
+
 def save_held(
     model: CubeModel,
     path: str | Path,
@@ -140,7 +147,7 @@ def save_held(
     overwrite: bool = True,
     recipe: Seal | None = None,
 ) -> Path:
-    """Save an exposure opened by :func:`hold`, atomically and image by image.
+    """Save an exposure, such as :func:`hold` opens, atomically and image by image.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from webbalign.core.mapped import release, visit
+from webbalign.core.mapped import release, scratch_of, visit
 from webbalign.products.atomic import discard, reserve
 
 if TYPE_CHECKING:  # workers do without: they read numbers
@@ -151,19 +151,22 @@ class SharedCube:
         self._lock = threading.Lock()
 
     def read(self, part: slice) -> Images:
-        """Return some of the images, as in the model or copied."""
-        cubes = [self._arrays[name] for name in NAMES]
-        images = Images(
-            *(np.array(cube[part], _DTYPES[name]) for name, cube in zip(NAMES, cubes, strict=True))
-        )
-        release(*cubes)
-        return images
+        """Return some of the images, as in the model (and not to be written to) or copied."""
+        return Images(*(self._read(name, part) for name in NAMES))
+
+    def _read(self, name: str, part: slice) -> np.ndarray:
+        cube = self._arrays[name]
+        if scratch_of(cube) is None:
+            images = np.asarray(cube[part], _DTYPES[name]).view()
+            images.flags.writeable = False
+            return images
+        copied = np.array(cube[part], _DTYPES[name])
+        release(cube)
+        return copied
 
     def read_flags(self, part: slice) -> np.ndarray:
         """Return the flags of some of the images."""
-        flags = np.array(self._arrays["dq"][part], np.uint32)
-        release(self._arrays["dq"])
-        return flags
+        return self._read("dq", part)
 
     def __reduce__(self) -> tuple[Any, ...]:
         file = self.located()

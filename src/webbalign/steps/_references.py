@@ -18,8 +18,6 @@ __all__ = ["REFERENCES_AT_ONCE", "SharedReferences", "repaired"]
 
 # Reference images read, repaired or shifted at a time.
 REFERENCES_AT_ONCE = 16
-# Frames prepared for fits that are kept from one exposure to the next (4 MB each at 320 x 320).
-MOST_FRAMES = 50
 DO_NOT_USE, NON_SCIENCE = 1, 512
 
 
@@ -78,6 +76,8 @@ class SharedReferences:
     keep : bool
         Whether what is prepared stays in memory (20 bytes per pixel); else it is read and prepared
         anew each time.
+    keep_prepared : bool
+        Whether also what their fits and shifts need stays, from one exposure to the next.
     """
 
     def __init__(
@@ -88,9 +88,10 @@ class SharedReferences:
         name: str | None,
         *,
         keep: bool = True,
+        keep_prepared: bool = False,
     ) -> None:
         self.cube, self.outside, self.options, self.name = cube, outside, options, name
-        self.keep = keep
+        self.keep, self.keep_prepared = keep, keep and keep_prepared
         self._kept: list[tuple[slice, References]] = []
         self._frames: tuple[np.ndarray, list[tuple[slice, PsfFrames]]] | None = None
         self._lock = threading.Lock()
@@ -115,7 +116,7 @@ class SharedReferences:
     def frames(self, weight: np.ndarray) -> Iterator[tuple[slice, PsfFrames]]:
         """Yield them prepared for fits under a weight (ny, nx)."""
         once = self.options.align_to != "each"  # each reference is fitted once per exposure
-        if not (once and self.keep and len(self) <= MOST_FRAMES):
+        if not (once and self.keep_prepared):
             for rows, references in self.blocks():
                 yield rows, PsfFrames(references, weight, self.options)
             return
@@ -128,7 +129,8 @@ class SharedReferences:
         yield from self._frames[1]
 
     def _prepared(self) -> Iterator[tuple[slice, References]]:
-        several = self.keep and self.options.align_to == "each"  # each is shifted many times
+        # each is shifted many times
+        several = self.keep_prepared or (self.keep and self.options.align_to == "each")
         for start in range(0, len(self), REFERENCES_AT_ONCE):
             rows = slice(start, min(start + REFERENCES_AT_ONCE, len(self)))
             images = self.cube.read(rows)
@@ -138,7 +140,8 @@ class SharedReferences:
             yield rows, References(data.astype(np.float32), err, flags, good, keep_spectra=several)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _in_this_process, (self.cube, self.outside, self.options, self.name, self.keep)
+        keep = (self.keep, self.keep_prepared)
+        return _in_this_process, (self.cube, self.outside, self.options, self.name, keep)
 
 
 # The references that were last sent to this process: tasks of one map, and of the next, share them.
@@ -146,11 +149,18 @@ _last: tuple[Any, SharedReferences] | None = None
 
 
 def _in_this_process(
-    cube: CubeFile, outside: np.ndarray, options: AlignRefs, name: str | None, keep: bool
+    cube: CubeFile,
+    outside: np.ndarray,
+    options: AlignRefs,
+    name: str | None,
+    keep: tuple[bool, bool],
 ) -> SharedReferences:
     global _last
     key = (cube, outside.tobytes(), options, name, keep)
     if _last is None or _last[0] != key:
         _last = None  # gone before the next are prepared
-        _last = key, SharedReferences(cube, outside, options, name, keep=keep)
+        _last = (
+            key,
+            SharedReferences(cube, outside, options, name, keep=keep[0], keep_prepared=keep[1]),
+        )
     return _last[1]

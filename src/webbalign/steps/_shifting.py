@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from webbalign.core.mapped import release
 from webbalign.core.registration import ShiftFit
 from webbalign.products.aligned_sets import StoredSets
 from webbalign.products.shared_cubes import Images
@@ -40,6 +43,14 @@ class ShiftedSets:
         fits = self.fits[index - self.first]
         for rows, references in self.references.blocks():
             yield rows, Images(*references.shifted(fits[rows], self.references.options))
+
+    def put(self, index: int, arrays: Sequence[np.ndarray]) -> None:
+        """Put the references of one integration into arrays (npsfs, ny, nx): data, err, dq."""
+        fits, options = self.fits[index - self.first], self.references.options
+        for rows, references in self.references.blocks():
+            data, err, flags = (array[rows] for array in arrays)
+            references.shifted(fits[rows], options, (data, err, flags))
+            release(*arrays)
 
     def only(self, part: slice) -> ShiftedSets:
         """Return what is needed for some of the integrations, which keep their numbers."""

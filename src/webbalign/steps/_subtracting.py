@@ -22,7 +22,7 @@ DO_NOT_USE, NON_SCIENCE = 1, 512
 # so this depends on nothing but the number of integrations.
 PARTS = 256
 # Integrations that are projected together on a basis that they share: it is read once for all.
-BLOCK = 8
+BLOCK = 30
 
 
 class ReferenceFlags:

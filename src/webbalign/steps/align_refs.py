@@ -13,7 +13,7 @@ from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 
 from webbalign.core.cubes import far_from
 from webbalign.core.errors import InputError
-from webbalign.core.mapped import release, visit
+from webbalign.core.mapped import visit
 from webbalign.core.registration import AlignRefs, FitStatus, ShiftFit
 from webbalign.products import models
 from webbalign.products.flags import interpret_bits
@@ -179,13 +179,15 @@ class AlignRefsStep(WebbStep):
 
     def _references(self, stack: CubeModel, outside: np.ndarray, pieces: Cut) -> SharedReferences:
         """Return the references to be prepared; those of the exposure before are the same ones."""
-        keep = pieces.in_memory
         if self._known is not None and self._known[0] is stack:
             known = self._known[1]
-            if known.options == self.options and known.keep == keep:
+            if known.options == self.options and known.keep == pieces.in_memory:
                 return known
         cube, name = SharedCube(stack, self._folder), stack.meta.filename
-        references = SharedReferences(cube, outside, self.options, name, keep=keep)
+        references = SharedReferences(
+            cube, outside, self.options, name,
+            keep=pieces.in_memory, keep_prepared=pieces.prepared and self.parent is not None,
+        )  # fmt: skip
         if self.parent is not None:
             self._known = (stack, references)
         return references
@@ -257,10 +259,7 @@ class AlignRefsStep(WebbStep):
             np.empty(shape, kind) if pieces.in_memory else scratch_array(self._folder, shape, kind)
             for kind in (np.float32, np.float32, np.uint32)
         ]
-        for rows, images in sets.blocks(0):
-            for array, values in zip(arrays, images, strict=True):
-                array[rows] = values
-                release(array)
+        sets.put(0, arrays)
         aligned = models.new_cube(stack, *arrays)
         _copy_origin(stack, aligned)
         models.add_extension(aligned, "SHIFTS", table)
