@@ -30,8 +30,8 @@ DATA = Path(os.environ.get("WEBBALIGN_DATA", ROOT.parent / "shared" / "data"))
 WORK = Path(os.environ.get("WEBBALIGN_BENCH_WORK", FOLDER / ".work"))
 JWST_PYTHON = Path(os.environ.get("WEBBALIGN_JWST_PYTHON", FOLDER / ".oracle" / "bin" / "python"))
 NO_JWST = (
-    "there is no jwst (python -m venv benchmarks/.oracle && benchmarks/.oracle/bin/pip install "
-    "jwst==3.0.0, or set WEBBALIGN_JWST_PYTHON)"
+    "there is no jwst that runs (python -m venv benchmarks/.oracle && "
+    "benchmarks/.oracle/bin/pip install jwst==3.0.0, or set WEBBALIGN_JWST_PYTHON)"
 )
 NO_DATA = "the real exposures are absent (set WEBBALIGN_DATA to the folder that holds them)"
 AU_MIC = "winnie_aumic_f356w"
@@ -117,9 +117,17 @@ def product(folder: Path, suffix: str, root: str = "") -> Path:
     return found[0]
 
 
+@cache
 def have_jwst() -> bool:
-    """Whether there is a jwst to compare with."""
-    return JWST_PYTHON.exists()
+    """Whether there is a jwst to compare with, and it can be imported."""
+    if not JWST_PYTHON.exists():
+        return False
+    try:
+        jwst("versions")
+    except (OSError, RuntimeError) as error:
+        print(f"  {error}", flush=True)
+        return False
+    return True
 
 
 def jwst(task: str, *words: object, limit: float | None = None, **settings: Any) -> str:

@@ -19,6 +19,7 @@ HEADING = """# Results
 Written by the scripts of this folder (`python -m benchmarks`); each section is what one of them
 measured last, whether the criterion is met or not. See `README.md` here for what they need.
 """
+_BROKEN = "**This script broke off**"
 WORDS = {True: "met", False: "**NOT MET**", None: "-"}
 
 
@@ -125,6 +126,19 @@ class Report:
         return "\n\n".join(lines)
 
 
+def mark_broken(name: str) -> None:
+    """Note in RESULTS.md that a script broke off: what its section says is of the run before."""
+    sections = _sections()
+    heading, _, rest = sections.get(name, f"## {name}").partition("\n")
+    former = rest.strip()
+    if former.startswith(_BROKEN):
+        former = former.partition("\n")[2].strip()
+    said = f"{_BROKEN} on {datetime.now(UTC):%Y-%m-%d}; what follows is of the run before."
+    sections[name] = "\n\n".join([heading, said, former]).strip()
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(_assemble(sections))
+
+
 def machine() -> str:
     """Describe the machine in neutral words."""
     python = ".".join(map(str, sys.version_info[:3]))
@@ -160,7 +174,7 @@ def _assemble(sections: dict[str, str]) -> str:
     for name, text in ordered:
         title = text.splitlines()[0].removeprefix("## ")
         met, failed = text.count("| met |"), text.count(f"| {WORDS[False]} |")
-        skipped = text.count(": not measured, ")
+        skipped = "broke off" if _BROKEN in text else text.count(": not measured, ")
         rows.append(_row([f"{title} ([{name}.py]({name}.py))", met, failed, skipped]))
     parts = [HEADING.strip(), "\n".join(rows)]
     parts += [f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->" for name, text in ordered]

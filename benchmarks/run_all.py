@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.report import mark_broken
+
 SCRIPTS = (
     "alignment", "jwst_profile", "errors", "companion", "speed", "memory", "readable",
     "tweakreg_ceers", "tweakreg_mosaic", "tweakreg_speed", "tweakreg_memory", "tweakreg_readable",
@@ -25,6 +27,7 @@ def main() -> int:
         status = subprocess.run(command, cwd=root, check=False).returncode
         if status not in (0, 3):
             broken.append(name)
+            mark_broken(name)
     print("\nbroken off: " + ", ".join(broken) if broken else "\nsee benchmarks/RESULTS.md")
     return int(bool(broken))
 
