@@ -24,6 +24,7 @@ def _get_adjust_flags() -> list[Flag]:
             only=("stack_bad_bits", "stack_align", "stack_pixel_scale"),
         ),
         *flags_of(load_options("webbalign.pipelines.wcs_adjust_options:GetFiles"), "Files"),
+        *flags_of(common.ReportChoice, "Files"),
         *flags_of(common.ExecutionOptions, WHERE),
     ]
 

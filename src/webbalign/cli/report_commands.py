@@ -22,6 +22,11 @@ class ReportOptions(Options):
     mark: tuple[float, ...] | None = opt(
         None, "Sky positions RA, Dec in degrees to mark in the combined image.", length=0
     )
+    images: tuple[str, ...] = opt(
+        (),
+        "Folders in which the images of an alignment lie, or folders of these, if not beside the "
+        "table.",
+    )
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,18 @@ REPORT_COMMANDS = (
         name="report",
         summary="Make the report of products that exist: ours, or those of jwst.",
         arguments="FOLDER|FILE...",
-        about="Writes, for each coron3 run whose products lie in a folder (or for an _i2d file), "
-        "one HTML file that opens from disk without a network, and its figures as PNG and PDF.",
+        about="Writes, for each coron3 run, alignment by tweakreg and table of wcs-adjust whose "
+        "products lie in a folder (or for an _i2d file, a tweakreg_solution.ecsv or a "
+        "_wcs_adjust.toml), one HTML file that opens from disk without a network, and its figures "
+        "as PNG and PDF.",
         flags=lambda: flags_of(ReportOptions, "The report"),
         function="webbalign.cli.run_reports:run_report",
         count=(1, None),
-        examples=("webbalign report out/", "webbalign report out/x_i2d.fits --star-flux 1.7"),
+        examples=(
+            "webbalign report out/",
+            "webbalign report out/x_i2d.fits --star-flux 1.7",
+            "webbalign report out/ngc1566_wcs_adjust.toml --images ngc1566/",
+        ),
     ),
     Command(
         name="show",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,11 @@ from webbalign.cli.parser import Parsed
 from webbalign.cli.reporting import pairs
 from webbalign.cli.running import written
 from webbalign.cli.terminal import Terminal
+from webbalign.core.errors import InputError
 
 __all__ = ["run_report", "run_show"]
+
+log = logging.getLogger(__name__)
 
 
 def run_report(command: Command, parsed: Parsed, terminal: Terminal) -> int:
@@ -24,18 +30,17 @@ def run_report(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     folder = parsed.get("output_dir")
     if folder is not None:
         check_folder(Path(folder))
-    from webbalign.products.coron_products import find_coron_products
-    from webbalign.reports.coron3_page import report_coron3
-
     terminal.adopt_libraries()
-    found = [run for source in parsed.positionals for run in find_coron_products(source)]
+    how = {"star_flux": parsed.get("star_flux"), "marks": marks}
+    images = parsed.get("images", default=())
+    jobs = [job for source in parsed.positionals for job in _jobs(source, images, how)]
     progress = terminal.progress()
-    progress.start("reports", len(found))
+    progress.start("reports", len(jobs))
     pages = []
-    for run in found:
+    for write in jobs:
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
-        page, *_ = report_coron3(run, folder, star_flux=parsed.get("star_flux"), marks=marks)
+        page, *_ = write(folder)
         pages.append(page)
         progress.advance()
     progress.done()
@@ -43,6 +48,33 @@ def run_report(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     for page in pages:
         terminal.say(f"report: {page}")
     return ExitStatus.OK
+
+
+def _jobs(
+    source: str, images: Sequence[str], how: Mapping[str, Any]
+) -> list[Callable[[str | None], list[Path]]]:
+    """Return what writes each report of a folder or a file, told where it is to lie."""
+    from webbalign.products.alignment_products import find_alignments
+    from webbalign.products.coron_products import find_coron_products
+    from webbalign.reports.adjust_page import find_adjustments, report_adjust
+    from webbalign.reports.alignment_page import report_alignment
+    from webbalign.reports.coron3_page import report_coron3
+
+    found: list[Callable[[str | None], list[Path]]] = [
+        *(partial(report_alignment, item) for item in find_alignments(source, images)),
+        *(partial(report_adjust, item) for item in find_adjustments(source, images)),
+    ]
+    try:
+        found += [partial(report_coron3, item, **how) for item in find_coron_products(source)]
+    except InputError as error:
+        # a folder without one kind may have the other
+        if not found and Path(source).is_dir() and not list(Path(source).glob("*_i2d.fits")):
+            kinds = "holds no products of a coron3 run, nor of tweakreg or wcs-adjust"
+            raise InputError(source, kinds, "a folder with products") from None
+        if not found:
+            raise
+        log.debug("%s", error)
+    return found
 
 
 def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:

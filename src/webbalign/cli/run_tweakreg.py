@@ -9,6 +9,7 @@ from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
+from webbalign.cli.reporting import report
 from webbalign.cli.run_steps import step_options
 from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
 from webbalign.cli.terminal import Terminal
@@ -27,6 +28,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         # what this process needs is imported beside what the workers need
         from webbalign.reports.alignment import alignment_text
         from webbalign.steps import TweakRegStep
+        from webbalign.steps.solving import SOLUTION_FILE
 
         terminal.adopt_libraries()
         options = step_options(parsed)
@@ -45,6 +47,8 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         step.run(source)
     terminal.close()
     terminal.say(alignment_text(step.solution, step.written))
+    tables = [path for path in step.written if path.name == SOLUTION_FILE]
+    _report(parsed, terminal, tables[-1], [*map(str, step.written), *parsed.positionals])
     return _status(parsed, step.solution.images)
 
 
@@ -80,6 +84,7 @@ def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     solution = solve(parsed.positionals, **options)
     saved = [Path(options.get("output_dir", ".")) / SOLUTION_FILE]
     terminal.say(alignment_text(solution, saved))
+    _report(parsed, terminal, saved[0], [])
     return _status(parsed, solution.images)
 
 
@@ -106,6 +111,19 @@ def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> 
     without = sum(not corrected.by for corrected in done)
     terminal.say(f"{len(done)} images written, {without} without a correction")
     return not_aligned(parsed) if without else ExitStatus.OK
+
+
+def _report(parsed: Parsed, terminal: Terminal, table: Path, files: list[str]) -> None:
+    """Write the report of a solution; its images are among some files, or beside associations."""
+
+    def write() -> list[Path]:
+        from webbalign.products.alignment_products import alignment_products
+        from webbalign.reports.alignment_page import report_alignment
+
+        places = [Path(name).parent if name.endswith(".json") else Path(name) for name in files]
+        return report_alignment(alignment_products(table, places))
+
+    report(parsed, terminal, write)
 
 
 def _pool(parsed: Parsed, files: list[str]) -> Any:

@@ -10,6 +10,7 @@ from webbalign.cli.checks import check_options
 from webbalign.cli.commands import Command
 from webbalign.cli.errors import ExitStatus, UsageError
 from webbalign.cli.parser import Parsed
+from webbalign.cli.reporting import report
 from webbalign.cli.running import image_pool, not_aligned
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import InputError, OptionError
@@ -75,7 +76,20 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         drawn = draw_adjust(adjust, written[0].with_suffix(".png"), pairs)
         written += [drawn] if drawn else []
     terminal.say(adjust_text(adjust, written))
+    _report(parsed, terminal, written[0], place)
     return ExitStatus.OK if adjust.all_aligned else not_aligned(parsed)
+
+
+def _report(parsed: Parsed, terminal: Terminal, table: Path, place: str) -> None:
+    """Write the report of a table; the images lie in the target's folder."""
+
+    def write() -> list[Path]:
+        from webbalign.reports.adjust_page import find_adjustments, report_adjust
+
+        (found,) = find_adjustments(table, [place])
+        return report_adjust(found)
+
+    report(parsed, terminal, write)
 
 
 def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:

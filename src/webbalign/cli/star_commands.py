@@ -14,6 +14,7 @@ def _tweakreg_flags() -> list[Flag]:
     return [
         *STEPS["tweakreg"].flags(within_pipeline=False),
         *flags_of(common.StepOutputOptions, "Parameters and products"),
+        *flags_of(common.ReportChoice, "Parameters and products"),
         *flags_of(common.ExecutionOptions, WHERE),
     ]
 
@@ -32,6 +33,7 @@ def _solve_flags() -> list[Flag]:
     return [
         *flags_of(load_options("webbalign.steps.tweakreg_options:Solve"), "Matching and solving"),
         *flags_of(common.RegroupOptions, "Matching and solving"),
+        *flags_of(common.ReportChoice, "Products"),
         *flags_of(common.FileOutputOptions, "Products"),
         *flags_of(common.ExecutionOptions, WHERE, only=("strict",)),
     ]
@@ -53,8 +55,8 @@ STAR_COMMANDS = (
         arguments="ASSOCIATION | FILE...",
         about="Finds the stars of _cal images, matches them between the images and with Gaia or a "
         "catalog, corrects the WCS of each image and writes it (_tweakreg), with a table of what "
-        "was found (tweakreg_solution.ecsv), into --output-dir. Exit status: 0 all images aligned, "
-        "1 error, 2 usage, 3 products written but some image was not aligned.",
+        "was found (tweakreg_solution.ecsv) and a report, into --output-dir. Exit status: 0 all "
+        "images aligned, 1 error, 2 usage, 3 products written but some image was not aligned.",
         flags=_tweakreg_flags,
         function="webbalign.cli.run_tweakreg:run_tweakreg",
         count=(1, None),

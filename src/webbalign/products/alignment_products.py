@@ -114,7 +114,7 @@ def alignment_products(table: str | Path, images: Sequence[str | Path] = ()) -> 
     if stars is not None:
         known = {name: stars.outline(name) for name in names}
         outlines = {name: outline for name, outline in known.items() if outline is not None}
-    found = find_images([*images, table.parent], names)
+    found = find_images([table.parent, *images], names)
     return AlignmentProducts(table, solution, stars, lacking, found, outlines)
 
 

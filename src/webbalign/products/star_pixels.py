@@ -45,10 +45,15 @@ def find_images(folders: Sequence[str | Path], names: Sequence[str]) -> dict[str
         near.sort(key=lambda path: not path.name.startswith(f"{root(path)}_tweakreg"))
         for path in (*near, *below):
             name = wanted.get(root(path))
-            known = path.name.removesuffix(".gz").removesuffix(".fits") != root(path)
-            if name is not None and name not in found and known and path.is_file():
+            if name is not None and name not in found and _is_image(path):
                 found[name] = path
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is one of an image's, not its catalog or what was made of several."""
+    suffix = path.name.removesuffix(".gz").removesuffix(".fits").removeprefix(root(path))
+    return suffix in ("_cal", "_tweakreg", "_crf", "_rate") and path.is_file()
 
 
 def read_thumbnail(path: str | Path, longest: int = 256) -> tuple[Image, int]:

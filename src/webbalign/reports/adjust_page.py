@@ -20,7 +20,7 @@ from webbalign.products.visit_pairs import (
 from webbalign.products.wcs_adjust_file import VisitCorrection, WcsAdjust, read_wcs_adjust
 from webbalign.reports.adjust_figure import adjust_picture
 from webbalign.reports.agreement_plots import plot_closures
-from webbalign.reports.alignment_page import alignment_warnings, star_items
+from webbalign.reports.alignment_page import alignment_warnings, star_items, told, without_pixels
 from webbalign.reports.alignment_plots import (
     Moved,
     Outline,
@@ -97,7 +97,7 @@ def find_adjustments(source: str | Path, images: Sequence[str | Path] = ()) -> l
 def _adjustment(path: Path, images: Sequence[str | Path]) -> AdjustProducts:
     adjust = read_wcs_adjust(path)
     bands = {}
-    for band, method in measured_bands(adjust):
+    for band, method in sorted(measured_bands(adjust)):
         table = path.parent / WORK_FOLDER / f"{band}_{method}_solution.ecsv"
         if table.is_file():
             bands[band] = alignment_products(table, images)
@@ -175,8 +175,9 @@ def _tables(adjust: WcsAdjust) -> list[Table]:
         "Shift at the reference point of the visit; ±: its one-sigma error per axis; jitter: "
         "scatter of the exposures about it."
     )
+    head = [*(name.replace("+-", "±") for name in HEAD), "reason"]
     return [
-        Table(title, [*HEAD, "reason"], [[*adjust_row(e), e.reason or "-"] for e in entries], note)
+        Table(title, *told(head, [[*adjust_row(e), e.reason or "-"] for e in entries]), note)
         for title, entries in kinds
         if entries
     ]
@@ -206,7 +207,7 @@ def _sky(products: AdjustProducts) -> list[Plot]:
     of_visits = [group for group in moved if group.name == group.visit]
     if of_visits:
         found.append(plot_shifts(of_visits, "visit"))
-    jitter = plot_jitter([group for group in moved if group.name != group.visit])
+    jitter = plot_jitter([group for group in moved if group.name != group.visit], "exposure")
     return found + ([jitter] if jitter is not None else [])
 
 
@@ -238,7 +239,7 @@ def _pair_sections(pairs: Sequence[VisitPair]) -> Iterator[Section]:
         for pair in pairs
         if pair.used
     ]  # fmt: skip
-    plot = plot_closures(closures, "pairs_")
+    plot = plot_closures(closures, "pairs_", stars=False)
     rows = [
         [f"{pair.first} – {pair.second}", _pair_status(pair), number(1e3 * pair.closure, ".2f"),
          number(1e3 * pair.error, ".2f")]
@@ -266,4 +267,4 @@ def _band_sections(products: AdjustProducts) -> Iterator[Section]:
         everything: list[Plot | Table | Gallery] = [
             *items["agreement"], *items["catalog"], *items["residuals"]
         ]  # fmt: skip
-        yield Section(f"band_{name}", f"Stars in {band}", items=everything)
+        yield Section(f"band_{name}", f"Stars in {band}", without_pixels(found), everything)

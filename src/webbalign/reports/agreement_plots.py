@@ -15,17 +15,26 @@ from webbalign.reports.page import Plot
 __all__ = ["plot_catalog", "plot_closures"]
 
 
-def plot_closures(closures: Sequence[Mapping[str, Any]], prefix: str = "") -> Plot | None:
-    """Draw what is left between groups that have stars in common; None without any.
+def plot_closures(
+    closures: Sequence[Mapping[str, Any]], prefix: str = "", *, stars: bool = True
+) -> Plot | None:
+    """Draw what is left between every two groups; None without any.
 
-    Each has ``first, second, n, dx_mas, dy_mas, error_mas``.
+    Parameters
+    ----------
+    closures : sequence of mapping
+        Each has ``dx_mas, dy_mas, error_mas``.
+    prefix : str
+        Of the name of the figure.
+    stars : bool
+        Whether groups were compared by their stars, or visits by their images.
     """
     known = [c for c in closures if np.isfinite([c["dx_mas"], c["dy_mas"]]).all()]
     if not known:
         return None
     left = np.array([[c["dx_mas"], c["dy_mas"]] for c in known])
     error = np.array([c["error_mas"] for c in known], dtype=float)
-    figure, axis = empty(5.2, 4.6)
+    figure, axis = empty(4.8, 4.2)
     axis.errorbar(*left.T, error, error, "none", ecolor="0.75", lw=0.8, zorder=1)
     sigma = np.hypot(*left.T) / np.where(error > 0, error, np.nan)
     shown = axis.scatter(*left.T, c=np.nan_to_num(sigma), s=22, cmap="viridis_r", vmin=0,
@@ -36,12 +45,13 @@ def plot_closures(closures: Sequence[Mapping[str, Any]], prefix: str = "") -> Pl
     axis.set(xlabel="east [mas]", ylabel="north [mas]")
     figure.colorbar(shown, ax=axis, label="length in units of its error", extend="max")
     length = np.hypot(*left.T)
+    what = "groups" if stars else "visits"
     return Plot(
         f"{prefix}closures", "Closure of the network", figure,
-        "Mean difference of the stars that two groups have in common, after the correction. Good: "
-        "a cloud about zero no larger than the error bars; points that stand off belong to a group "
-        "that the others contradict.",
-        f"What is left between {len(known)} pairs of groups: median {np.median(length):.2g} mas, "
+        f"{'Mean difference of stars in' if stars else 'Shift between images of'} two "
+        f"{what} after the correction. Good: a cloud about zero no larger than the error bars; "
+        f"points that stand off belong to {what} that others contradict.",
+        f"What is left between {len(known)} pairs of {what}: median {np.median(length):.2g} mas, "
         f"largest {length.max():.2g} mas.",
     )  # fmt: skip
 
@@ -51,11 +61,11 @@ def plot_catalog(catalog: CatalogTable, prefix: str = "") -> Plot | None:
     known = np.isfinite(catalog.magnitude) & np.isfinite(catalog.dx)
     if not known.any():
         return None
-    figure, _ = empty(5.4, 5.0)
+    figure, _ = empty(4.8, 4.8)
     figure.clear()
     colored = np.isfinite(catalog.color[known])
-    width = 0.66 if colored.any() else 0.82
-    axes = [figure.add_axes((0.14, y, width, 0.39)) for y in (0.55, 0.11)]
+    width = 0.62 if colored.any() else 0.8
+    axes = [figure.add_axes((0.16, y, width, 0.39)) for y in (0.55, 0.11)]
     for axis, left, name in zip(axes, (catalog.dx, catalog.dy), ("east", "north"), strict=True):
         mas, magnitude = 1e3 * left[known], catalog.magnitude[known]
         error = 1e3 * np.nan_to_num(catalog.error[known])
@@ -72,7 +82,7 @@ def plot_catalog(catalog: CatalogTable, prefix: str = "") -> Plot | None:
     axes[0].tick_params(labelbottom=False)
     axes[1].set_xlabel("magnitude in the catalog")
     if colored.any():
-        bar = figure.colorbar(shown, cax=figure.add_axes((0.83, 0.11, 0.03, 0.83)))
+        bar = figure.colorbar(shown, cax=figure.add_axes((0.81, 0.11, 0.03, 0.83)))
         bar.set_label("BP - RP")
     n_clipped = int((~catalog.used[known]).sum())
     return Plot(

@@ -20,7 +20,13 @@ from webbalign.reports.image_plots import IMAGES_SHOWN, image_gallery
 from webbalign.reports.page import Gallery, Page, Plot, Section, Table, file_links, write_page
 from webbalign.reports.star_stacks import plot_stacks
 
-__all__ = ["alignment_page", "alignment_warnings", "report_alignment", "star_items"]
+__all__ = [
+    "alignment_page",
+    "alignment_warnings",
+    "report_alignment",
+    "star_items",
+    "without_pixels",
+]
 
 Items = list[Plot | Table | Gallery]
 
@@ -103,12 +109,6 @@ def alignment_warnings(products: AlignmentProducts, of: str = "") -> Iterator[st
     yield from (f"{of}{text}" for text in _about_network(solution))
     if products.lacking:
         yield f"{of}{products.lacking}: stars, residuals and closures are left out."
-    missing = [row.filename for row in solution.images if row.filename not in products.images]
-    if missing:
-        yield (
-            f"{of}the pixels of {len(missing)} of {_count(len(solution.images), 'image')} are not "
-            f"here ({missing[0]}{', ...' if len(missing) > 1 else ''}): they are shown without."
-        )
 
 
 def _about_network(solution: Solution) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _status_table(products: AlignmentProducts) -> Table:
         "Shift and roll in the tangent plane of the image's reference point. Good: nearly as many "
         "used as matched; an rms of a few hundredths of a pixel; chi2 near 1."
     )
-    return Table("Images", *_told(head, rows), note)
+    return Table("Images", *told(head, rows), note)
 
 
 def _status_row(row: SolvedImage) -> list[str]:
@@ -186,7 +186,20 @@ def _star_sections(products: AlignmentProducts) -> Iterator[Section]:
     yield Section("agreement", "How well the stars agree", items=items["agreement"])
     if items["catalog"]:
         yield Section("catalog", "The reference catalog", items=items["catalog"])
-    yield Section("residuals", "Stars and residuals", items=items["residuals"])
+    yield Section("residuals", "Stars and residuals", without_pixels(products), items["residuals"])
+
+
+def without_pixels(products: AlignmentProducts) -> str:
+    """Say which images are shown without their pixels; empty: none."""
+    names = [row.filename for row in products.solution.images]
+    missing = [name for name in names if name not in products.images]
+    if not missing:
+        return ""
+    which = f"{len(missing)} of {_count(len(names), 'image')}"
+    return (
+        f"The pixels of {which} are not here ({missing[0]}{', ...' if missing[1:] else ''}): "
+        "webbalign report --images FOLDER shows them."
+    )
 
 
 def star_items(
@@ -252,13 +265,13 @@ def _catalog_table(catalog: CatalogTable) -> Table:
     more = len(catalog) - len(order)
     note = "Position in the catalog less that in the images; the error is that of the catalog."
     note += f" {more} fainter ones are left out here." if more else ""
-    return Table("Matched stars of the catalog", *_told(head, rows), note)
+    return Table("Matched stars of the catalog", *told(head, rows), note)
 
 
-def _told(head: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+def told(head: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """Leave out the columns of which nothing is known."""
-    told = [k for k in range(len(head)) if any(row[k] != "-" for row in rows)]
-    return [head[k] for k in told], [[row[k] for k in told] for row in rows]
+    known = [k for k in range(len(head)) if any(row[k] != "-" for row in rows)]
+    return [head[k] for k in known], [[row[k] for k in known] for row in rows]
 
 
 def _files(products: AlignmentProducts, folder: Path) -> Table:

@@ -59,7 +59,7 @@ def draw_footprints(outlines: Sequence[Outline]) -> Plot:
     width = float(np.ptp(np.concatenate(places), axis=0).max())
     longest = max(float(np.hypot(*move.T).max()) for move in moves)
     scale = max(1.0, round_down(_LONGEST * width / longest)) if longest else 1.0
-    figure, axis = empty(5.6, 5.4, bottom=0.95)
+    figure, axis = empty(4.8, 4.9, bottom=1.0)
     for outline, xy, move in zip(outlines, places, moves, strict=True):
         color = STATUS_COLORS[outline.status]
         axis.plot(*_closed(xy).T, color="0.55", lw=0.8, ls=(0, (3, 2)))
@@ -69,7 +69,7 @@ def draw_footprints(outlines: Sequence[Outline]) -> Plot:
     statuses = sorted({outline.status for outline in outlines})
     handles = [Line2D([], [], color="0.55", lw=1, ls=(0, (3, 2)), label="before")]
     handles += [Line2D([], [], color=STATUS_COLORS[s], label=f"after: {s}") for s in statuses]
-    figure.legend(handles=handles, loc="lower center", ncol=3, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="lower center", ncol=2, frameon=False, fontsize=9)
     times = f", moves drawn {scale:g} times as long" if scale > 1 else ""
     axis.set_title(f"{len(outlines)} images{times}", fontsize=10)
     return Plot(
@@ -145,7 +145,7 @@ def plot_shifts(groups: Sequence[Moved], what: str = "group") -> Plot:
     """Draw the shift of each group with its error ellipse."""
     shifts = np.array([group.shift for group in groups])
     field = np.concatenate([shifts, np.zeros((1, 2))])
-    figure, axis = empty(5.6, 5.4, bottom=0.95)
+    figure, axis = empty(4.8, 4.9, bottom=1.0)
     span = _frame(axis, field)
     scale, largest = _draw_groups(axis, groups, shifts, span)
     _name(axis, [group.name for group in groups], shifts, span)
@@ -156,14 +156,14 @@ def plot_shifts(groups: Sequence[Moved], what: str = "group") -> Plot:
     length = np.hypot(*shifts.T)
     return Plot(
         "shifts", f"Shift of each {what}", figure,
-        "Good: one place for each visit, up to about an arcsec from zero (the error of its guide "
-        "star); a point by itself is a wrong match. Ellipses: one sigma.",
+        "Good: groups of one visit at one place, up to about an arcsec from zero (the error of its "
+        "guide star); a point far beyond is a wrong match. Ellipses: one sigma.",
         f"Shifts of {len(groups)} {what}s to the east and north, {length.min():.3f} to "
         f"{length.max():.3f} arcsec long, with error ellipses.",
     )  # fmt: skip
 
 
-def plot_jitter(groups: Sequence[Moved]) -> Plot | None:
+def plot_jitter(groups: Sequence[Moved], what: str = "group") -> Plot | None:
     """Draw the shifts of groups about the mean of their visit; None without two in one visit."""
     visits = sorted({group.visit for group in groups if group.visit})
     members = [[group for group in groups if group.visit == visit] for visit in visits]
@@ -172,7 +172,7 @@ def plot_jitter(groups: Sequence[Moved]) -> Plot | None:
         return None
     chosen = [group for several in members for group in several]
     left = np.concatenate([_about_mean(several) for several in members])
-    figure, axis = empty(5.6, 5.4, bottom=0.95)
+    figure, axis = empty(4.8, 4.9, bottom=1.0)
     reach = max(group.error for group in chosen) * 1e3
     span = _frame(axis, np.concatenate([left, [[-reach, -reach], [reach, reach]]]))
     _draw_groups(axis, chosen, left, span, units=1e3)
@@ -183,10 +183,10 @@ def plot_jitter(groups: Sequence[Moved]) -> Plot | None:
     _legend(figure, chosen, [])
     length = np.hypot(*left.T)
     return Plot(
-        "jitter", "Shift of each group about the mean of its visit", figure,
+        "jitter", f"Shift of each {what} about the mean of its visit", figure,
         "Good: a few mas, the jitter of the pointing between exposures. The ellipses hold also "
-        "what all groups have in common: where the whole lies.",
-        f"{len(chosen)} groups of {len(members)} visits lie {np.median(length):.2g} mas (median) "
+        "what all have in common: where the whole lies.",
+        f"{len(chosen)} {what}s of {len(members)} visits lie {np.median(length):.2g} mas (median) "
         f"and at most {length.max():.2g} mas from the mean of their visit.",
     )  # fmt: skip
 
@@ -202,8 +202,8 @@ def _frame(axis: Any, field: Array) -> float:
     middle = (field.max(axis=0) + field.min(axis=0)) / 2
     span = float(np.ptp(field, axis=0).max()) or 0.01
     axis.set(
-        xlim=(middle[0] + 0.7 * span, middle[0] - 0.7 * span),
-        ylim=(middle[1] - 0.7 * span, middle[1] + 0.7 * span),
+        xlim=(middle[0] + 0.8 * span, middle[0] - 0.8 * span),
+        ylim=(middle[1] - 0.8 * span, middle[1] + 0.8 * span),
         aspect="equal",
     )
     return span
@@ -253,4 +253,4 @@ def _legend(figure: Any, groups: Sequence[Moved], first: list[Any]) -> None:
     statuses = sorted({group.status for group in groups})
     dots = [Line2D([], [], ls="", marker=".", ms=8, color=STATUS_COLORS[s], label=s)
             for s in statuses]  # fmt: skip
-    figure.legend(handles=first + dots, loc="lower center", ncol=4, frameon=False, fontsize=9)
+    figure.legend(handles=first + dots, loc="lower center", ncol=3, frameon=False, fontsize=9)

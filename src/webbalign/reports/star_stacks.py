@@ -193,6 +193,8 @@ def _drawn(found: list[tuple[int, list[Array]]], half: float, prefix: str) -> Pl
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, columns, squeeze=False)
     for (count, pair), column in zip(found, axes.T, strict=True):
+        low = np.nanpercentile(pair[1], 30)
+        pair = [image - low for image in pair]
         top = float(np.nanmax(pair[1]))
         norm = AsinhNorm(linear_width=max(top, 1e-12) / 15, vmin=-top / 30, vmax=max(top, 1e-12))
         for image, axis in zip(pair, column, strict=True):
