@@ -30,7 +30,7 @@ def pipeline(monkeypatch):
         options["progress"].start("klip", 2)
         return SimpleNamespace(
             exit_status=record.status,
-            summary=SimpleNamespace(text="the table"),
+            summary=SimpleNamespace(text="the table", notes={"exposures": []}),
             files=[],
             model_path=None,
         )

@@ -108,3 +108,58 @@ def test_bars_on_a_terminal_and_messages_above_them():
     assert "align_refs" in text
     assert "40/40" in text
     assert "10/40" in text
+
+
+def test_time_left_is_told(capsys):
+    import io
+
+    from rich.console import Console
+
+    from webbalign.cli.progress import BarProgress, PlainProgress
+
+    progress = PlainProgress(sys.stderr, interval=0.0)
+    progress.start("klip", 4)
+    progress.advance()
+    progress.advance(3)
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.search(r"klip: 1 of 4 so far, \d+\.\d s \(about \d+ s left\)$", first)
+    assert "left" not in last
+    stream = io.StringIO()
+    bars = BarProgress(Console(file=stream, force_terminal=True, width=90))
+    bars.start("klip", 4)
+    bars.advance()
+    bars.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"1/4 0:00:00 (-:--:--|0:00:\d\d)", text)
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_no_color_is_honoured_on_a_terminal(no_color, monkeypatch):
+    import os
+    import pty
+    import subprocess
+
+    code = (
+        "import logging, sys; from webbalign.cli.terminal import Terminal\n"
+        "with Terminal.start(log_file=None) as terminal:\n"
+        "    p = terminal.progress(); p.start('klip', 2); p.advance(2); p.done()\n"
+    )
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    if no_color:
+        environment["NO_COLOR"] = "1"
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as stream:
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        subprocess.run(command, stderr=theirs, env=environment, check=True, timeout=60)
+        os.close(theirs)
+        said = b""
+        try:
+            while part := stream.read(65536):
+                said += part
+        except OSError:  # the other end is closed
+            pass
+    assert b"klip" in said
+    # colours are 30-37, 90-97 and 38; bold and dim are none
+    colours = re.findall(rb"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m", said)
+    assert bool(colours) != no_color

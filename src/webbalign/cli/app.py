@@ -131,11 +131,14 @@ def _run(command: Command, parsed: Parsed) -> int:
         quiet=parsed.get("quiet", default=False),
         verbose=parsed.get("verbose", default=False),
         debug=parsed.get("debug", default=False),
+        json=parsed.get("json", default=False),
         log_file=parsed.get("log_file"),
     )
     with terminal:
         try:
-            return command.load()(command, parsed, terminal)
+            status = command.load()(command, parsed, terminal)
+            _summarise(command, terminal, status)
+            return status
         except (UsageError, BrokenPipeError, KeyboardInterrupt):
             raise
         except (Exception, SystemExit) as error:
@@ -146,11 +149,23 @@ def _run(command: Command, parsed: Parsed) -> int:
             # goes to the log file, and with --debug to the terminal
             logger.debug("the error was raised here", exc_info=True)
             _say_error(explain(error))
+            _summarise(command, terminal, ExitStatus.ERROR, _one_line(explain(error)))
             return ExitStatus.ERROR
 
 
+def _summarise(command: Command, terminal: Terminal, status: int, error: str | None = None) -> None:
+    """Print the summary for programs, if it is wanted."""
+    if terminal.json:
+        terminal.close()
+        print(terminal.summary.text(command.name, status, error))
+
+
+def _one_line(text: str) -> str:
+    return masked_text(" ".join(text.split()))
+
+
 def _say_error(text: str) -> None:
-    print(f"webbalign: error: {masked_text(' '.join(text.split()))}", file=sys.stderr)
+    print(f"webbalign: error: {_one_line(text)}", file=sys.stderr)
 
 
 def _help_hint(words: list[str]) -> str:

@@ -150,6 +150,11 @@ class TerminalOptions(Options):
     """What is said while the command runs."""
 
     quiet: bool = opt(False, "Say nothing but errors.")
+    json: bool = opt(
+        False,
+        "Print a summary as JSON, and nothing else, on standard output: status, error, warnings, "
+        "files and results.",
+    )
     verbose: bool = opt(False, "Say everything that the steps and libraries log.")
     debug: bool = opt(False, "Say also what is of use to developers, with tracebacks.")
     log_file: str | None = opt(None, "Write the whole log into this file as well.")

@@ -1,4 +1,4 @@
-"""The commands that make or check files: simulate, asn, psfmask."""
+"""The commands that make or check files: simulate, asn, psfmask; completion."""
 
 from __future__ import annotations
 
@@ -67,5 +67,18 @@ FILE_COMMANDS = (
         function="webbalign.cli.run_files:run_psfmask_check",
         count=(1, None),
         examples=("webbalign psfmask check mask.fits",),
+    ),
+    Command(
+        name="completion",
+        summary="Print the script that completes command lines in a shell.",
+        arguments="bash|zsh|fish",
+        about="Prints what a shell has to read to complete commands, options and their values.",
+        flags=list,
+        function="webbalign.cli.completion:run_completion",
+        count=(1, 1),
+        examples=(
+            "webbalign completion bash > ~/.local/share/bash-completion/completions/webbalign",
+            "webbalign completion fish > ~/.config/fish/completions/webbalign.fish",
+        ),
     ),
 )

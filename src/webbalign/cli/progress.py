@@ -55,6 +55,9 @@ class PlainProgress:
         of = "" if self._total is None else f" of {self._total}"
         seconds = time.monotonic() - self._begun
         line = f"{self._step}: {self._count}{of} {state}, {seconds:.1f} s"
+        if self._count and self._total is not None and self._count < self._total:
+            left = seconds * (self._total - self._count) / self._count
+            line += f" (about {left:.0f} s left)"
         print(line, file=self._stream, flush=True)
 
 
@@ -68,13 +71,20 @@ class BarProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._bars = Progress(
             "{task.description:<18}",
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
         )
         self._task: TaskID | None = None

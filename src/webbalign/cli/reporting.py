@@ -29,12 +29,18 @@ def report(parsed: Parsed, terminal: Terminal, write: Callable[[], Sequence[Path
     """
     if not parsed.get("report", default=True):
         return
+    progress = terminal.progress()
+    progress.start("report", 1)
     try:
         page, *figures = write()
+        progress.advance()
     except Exception as error:
         logger.debug("the report failed", exc_info=True)
         logger.warning("the products are written, but not their report: %s", explain(error))
         return
+    finally:
+        terminal.close()
+    terminal.summary.reports.append(str(page))
     if figures:
         terminal.say(f"its figures: {figures[0].parent}")
     terminal.say(f"report: {page}")

@@ -30,12 +30,15 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
     terminal.adopt_libraries()
     if parsed.get("dry_run", default=False):
-        terminal.say("\n\n".join(str(coron3.plan(name, **options)) for name in associations))
+        plans = [str(coron3.plan(name, **options)) for name in associations]
+        terminal.record(plans=plans)
+        terminal.say("\n\n".join(plans))
         return ExitStatus.OK
     if len(associations) > 1:
         return _run_several(associations, options, parsed, terminal)
     result = coron3.run(associations[0], progress=terminal.progress(), **options)
     terminal.close()
+    terminal.record(result.files, runs=[_facts(associations[0], result)])
     terminal.say(result.summary.text)
     _report(result.model_path, parsed, terminal)
     return not_aligned(parsed) if result.exit_status else ExitStatus.OK
@@ -56,8 +59,10 @@ def _run_several(
             terminal.say(f"{run.association}\n{run.result.summary.text}\n")
     terminal.close()
     terminal.say(several_text(runs, explain))
+    terminal.record(runs=[_facts(run.association, run.result, run.error) for run in runs])
     for run in runs:
         if run.result is not None:
+            terminal.record(run.result.files)
             _report(run.result.model_path, parsed, terminal)
     if any(run.error is not None for run in runs):
         failed = [run.association for run in runs if run.error is not None]
@@ -66,6 +71,19 @@ def _run_several(
         )
     unaligned = any(run.result is not None and run.result.exit_status for run in runs)
     return not_aligned(parsed) if unaligned else ExitStatus.OK
+
+
+def _facts(association: str, result: Any, error: Exception | None = None) -> dict[str, Any]:
+    """Return what programs are told of one association."""
+    facts = {"association": association, "error": None if error is None else explain(error)}
+    if result is None:
+        return {**facts, "status": "FAILED"}
+    return {
+        **facts,
+        "status": "NOT_ALIGNED" if result.exit_status else "ALIGNED",
+        "product": result.model_path,
+        **result.summary.notes,
+    }
 
 
 def _report(combined: Path | None, parsed: Parsed, terminal: Terminal) -> None:

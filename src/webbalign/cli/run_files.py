@@ -37,13 +37,15 @@ def run_asn(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     association = make_association(parsed.positionals, folder=folder, **options)
     text = json.dumps(association, indent=2)
     if output is None:
-        print(text)
+        terminal.record(association=association)
+        terminal.show(text)
         return ExitStatus.OK
     from webbalign.products.atomic import atomic_path, refuse_input
 
     refuse_input(output, parsed.positionals)
     with atomic_path(output) as temporary:
         temporary.write_text(f"{text}\n")
+    terminal.record([output], association=association)
     roles = [member["exptype"] for member in association["products"][0]["members"]]
     terminal.say(f"{output}: {roles.count('science')} science, {roles.count('psf')} psf members")
     return ExitStatus.OK
@@ -54,6 +56,9 @@ def run_simulate(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     from webbalign.simulate import CoronSimulation, simulate_coron3
 
     result = _simulate(simulate_coron3, CoronSimulation, parsed, terminal)
+    folder = result.association.parent
+    exposures = [folder / name for name in (*result.science, *result.psf)]
+    terminal.record([result.association, *exposures, result.truth])
     terminal.say(
         f"{result.association}: {len(result.science)} science, {len(result.psf)} psf members"
     )
@@ -66,6 +71,8 @@ def run_simulate_mosaic(command: Command, parsed: Parsed, terminal: Terminal) ->
     from webbalign.simulate import MosaicSimulation, simulate_mosaic
 
     result = _simulate(simulate_mosaic, MosaicSimulation, parsed, terminal)
+    images = [path for files in result.files.values() for path in files]
+    terminal.record([result.association, *images, result.truth, result.gaia, result.stars])
     counts = ", ".join(f"{len(files)} of {band}" for band, files in result.files.items())
     terminal.say(f"{result.association}: {counts}")
     terminal.say(f"{result.truth}: the true corrections")
@@ -114,6 +121,7 @@ def run_psfmask_make(command: Command, parsed: Parsed, terminal: Terminal) -> in
 
     terminal.adopt_libraries()
     make_psfmask(**written(parsed))
+    terminal.record([parsed.get("output")])
     terminal.say(parsed.get("output"))
     return ExitStatus.OK
 
@@ -124,12 +132,14 @@ def run_psfmask_check(command: Command, parsed: Parsed, terminal: Terminal) -> i
 
     terminal.adopt_libraries()
     status = ExitStatus.OK
+    found = {}
     for name in parsed.positionals:
-        problems = check_psfmask(name)
+        problems = found[name] = list(check_psfmask(name))
         for problem in problems:
-            print(f"{name}: {problem}")
+            terminal.show(f"{name}: {problem}")
         if problems:
             status = ExitStatus.ERROR
         else:
             terminal.say(f"{name}: a valid PSFMASK")
+    terminal.record(problems=found)
     return status

@@ -42,7 +42,13 @@ def run_status(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         options.pop("executor")
         found = status(inputs[0], **options)
         undone = [item for item in found if item.state is not State.DONE]
-    print(status_text(found, Path(folder)))
+    terminal.record(
+        products=[
+            {"file": item.path, "state": item.state.value, "reasons": item.reasons}
+            for item in found
+        ]
+    )
+    terminal.show(status_text(found, Path(folder)))
     return ExitStatus.NOT_ALIGNED if undone else ExitStatus.OK
 
 

@@ -11,6 +11,7 @@ from webbalign.cli.commands import STEPS, Command
 from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
 from webbalign.cli.running import EXECUTION, for_stpipe, not_aligned, pool_for, written
+from webbalign.cli.summaries import changed_since, snapshot
 from webbalign.cli.terminal import Terminal
 
 __all__ = ["run_step", "step_options"]
@@ -39,6 +40,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         options.setdefault("output_file", Path(parsed.positionals[0]).name)
     status: int = ExitStatus.OK
     progress = terminal.progress()
+    before = snapshot(options["output_dir"])
     with pool_for(parsed, expected_step_seconds(entry.name, parsed.positionals)) as pool:
         for inputs in _calls(entry.name, parsed.positionals):
             instance = step.create(
@@ -58,6 +60,7 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             result = instance.run(*inputs)
             if entry.name == "align_refs" and not _all_aligned(result):
                 status = not_aligned(parsed)
+    terminal.record(changed_since(before, options["output_dir"]))
     return status
 
 

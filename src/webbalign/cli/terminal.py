@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from webbalign.cli.summaries import Summary
 from webbalign.execution import NullProgress, Progress
 from webbalign.products.addresses import masked_text
 
@@ -31,11 +34,17 @@ class Terminal:
         Whether only errors are said.
     console : rich.console.Console or None
         None when standard error is not a terminal.
+    json : bool
+        Whether standard output is for the summary alone.
+    summary : Summary
+        What the command tells programs.
     """
 
-    def __init__(self, *, quiet: bool, console: Console | None) -> None:
+    def __init__(self, *, quiet: bool, console: Console | None, json: bool = False) -> None:
         self.quiet = quiet
         self.console = console
+        self.json = json
+        self.summary = Summary()
         self._progress = ExitStack()
         self._logging = ExitStack()
 
@@ -46,6 +55,7 @@ class Terminal:
         quiet: bool = False,
         verbose: bool = False,
         debug: bool = False,
+        json: bool = False,
         log_file: str | None,
     ) -> Self:
         """Set up logging to standard error and, if wanted, to a file.
@@ -58,12 +68,14 @@ class Terminal:
             from rich.console import Console
 
             console = Console(stderr=True, highlight=False, markup=False)
-        terminal = cls(quiet=quiet, console=console)
+        terminal = cls(quiet=quiet, console=console, json=json)
         shown = _stream_handler(console)
         shown.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
         if not (verbose or debug):
             shown.addFilter(_ours_or_error)
+            shown.addFilter(_Once())
         terminal._install(shown)
+        terminal._install(_Gatherer(terminal.summary.warnings))
         if log_file is not None:
             written = logging.FileHandler(log_file, mode="w", encoding="utf-8")
             written.setFormatter(_MaskingFormatter(_FILE_FORMAT))
@@ -101,7 +113,16 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a result on standard output."""
         if not self.quiet:
+            self.show(text)
+
+    def show(self, text: str) -> None:
+        """Print what the command is for; ``--quiet`` does not keep it back."""
+        if not self.json:
             print(text)
+
+    def record(self, files: Iterable[str | Path] = (), **result: Any) -> None:
+        """Add products and results to what programs are told (``--json``)."""
+        self.summary.record(files, **result)
 
     def close(self) -> None:
         """End the progress display and flush the log, so that what follows stands below them."""
@@ -173,6 +194,34 @@ class _PlainFormatter(_MaskingFormatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if record.levelno <= logging.INFO else f"{record.levelname}: {text}"
+
+
+class _Once:
+    """A filter that lets each warning pass once; the log file has them all."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        text = record.getMessage()
+        is_new = text not in self._said
+        self._said.add(text)
+        return is_new
+
+
+class _Gatherer(logging.Handler):
+    """Keeps our warnings, each once."""
+
+    def __init__(self, warnings: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._warnings = warnings
+        self.addFilter(_ours_or_error)
+        self.addFilter(_Once())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._warnings.append(masked_text(record.getMessage()))
 
 
 def _ours_or_error(record: Any) -> bool:

@@ -87,6 +87,16 @@ class Coron3Summary:
         return sum(row.status != "ALIGNED" for row in self.rows)
 
     @property
+    def notes(self) -> dict[str, Any]:
+        """What the table says, for programs; radii in arcsec, rms in `unit`."""
+        return {
+            "unit": self.unit,
+            "rings": list(self.edges),
+            "n_psf_outliers": self.n_psf_outliers,
+            "exposures": [row.notes for row in self.rows],
+        }
+
+    @property
     def text(self) -> str:
         """The table as plain text, never wrapped."""
         return "\n".join([*self._table(), "", *self._files()])
