@@ -7,15 +7,22 @@ pixel comes from. Public in :mod:`webbalign.core.fourier`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["nearest_taps", "shift_flags", "shift_positive", "shift_variance"]
+__all__ = ["SparseFlags", "nearest_taps", "shift_flags", "shift_positive", "shift_variance"]
 
 Array = NDArray[np.float64]
+Index = tuple[slice, slice]
 
 # An input pixel lends its flags to an output pixel if its interpolation weight reaches this.
 _FLAG_WEIGHT = 0.1
+# Up to this part of the pixels flags are moved one by one.
+_FEW = 0.05
+# Pixels by which the edges are continued for that.
+_MARGIN = 12
 
 
 def shift_variance(variance: ArrayLike, dx: float, dy: float) -> Array:
@@ -92,20 +99,27 @@ def _floor(shift: float) -> tuple[int, float]:
 def _moved(image: NDArray, whole: int, axis: int, weight: float = 1.0) -> NDArray:
     """Return an array moved by whole pixels along an axis, times a weight; its edge is repeated."""
     out = np.empty_like(image)
-    n = image.shape[axis]
+    for to, of in _parts(image.shape[axis], whole, axis):
+        if weight == 1.0:
+            out[to] = image[of]
+        else:
+            np.multiply(image[of], image.dtype.type(weight), out=out[to])
+    return out
+
+
+def _parts(n: int, whole: int, axis: int) -> list[tuple[Index, Index]]:
+    """Return where which pixels of an array go that is moved so along an axis of length `n`."""
     whole = min(max(whole, -n), n)
-    # views with the axis first
-    source, target = (image, out) if axis == 0 else (image.T, out.T)
     if whole >= 0:
         parts = ((slice(whole, n), slice(n - whole)), (slice(whole), slice(1)))
     else:
         parts = ((slice(n + whole), slice(-whole, n)), (slice(n + whole, n), slice(n - 1, n)))
-    for to, of in parts:
-        if weight == 1.0:
-            target[to] = source[of]
-        else:
-            np.multiply(source[of], image.dtype.type(weight), out=target[to])
-    return out
+    everything = slice(None)
+    return [
+        ((to, everything), (of, everything)) if axis == 0 else ((everything, to), (everything, of))
+        for to, of in parts
+        if to.indices(n)[0] < to.indices(n)[1]
+    ]
 
 
 def shift_flags(dq: ArrayLike, dx: float, dy: float, *, outside: int = 0) -> NDArray:
@@ -133,15 +147,11 @@ def shift_flags(dq: ArrayLike, dx: float, dy: float, *, outside: int = 0) -> NDA
     if not (outside or flags.any()):
         return flags
     for axis, shift in ((1, dx), (0, dy)):
-        whole, part = _floor(shift)
-        taps = [
-            tap
-            for tap, distance in ((whole, part), (whole + 1, 1 - part))
-            if np.sinc(distance) >= _FLAG_WEIGHT
-        ]
+        taps = _flag_taps(shift)
         moved = _moved(flags, taps[0], axis)
         for tap in taps[1:]:
-            moved = moved | _moved(flags, tap, axis)
+            for to, of in _parts(flags.shape[axis], tap, axis):
+                moved[to] |= flags[of]
         flags = moved
     if outside:
         flags = flags.copy()
@@ -151,3 +161,42 @@ def shift_flags(dq: ArrayLike, dx: float, dy: float, *, outside: int = 0) -> NDA
         flags[(y < -0.5) | (y > ny - 0.5)] |= flags.dtype.type(outside)
         flags[:, (x < -0.5) | (x > nx - 0.5)] |= flags.dtype.type(outside)
     return flags
+
+
+def _flag_taps(shift: float) -> list[int]:
+    """Return the whole-pixel shifts along an axis that carry flags, one or two."""
+    whole, part = _floor(shift)
+    near = ((whole, part), (whole + 1, 1 - part))
+    return [tap for tap, distance in near if np.sinc(distance) >= _FLAG_WEIGHT]
+
+
+class SparseFlags:
+    """Flags of an image that is shifted many times: a few per cent of the pixels have some.
+
+    Parameters
+    ----------
+    dq : numpy.ndarray
+        Flags (ny, nx).
+    """
+
+    def __init__(self, dq: NDArray[Any]) -> None:
+        self._dq = dq
+        rows, columns = np.nonzero(np.pad(dq, _MARGIN, mode="edge"))
+        self._rows, self._columns = rows - _MARGIN, columns - _MARGIN
+        ny, nx = dq.shape
+        self._values = dq[np.clip(self._rows, 0, ny - 1), np.clip(self._columns, 0, nx - 1)]
+        self._few = self._values.size < _FEW * dq.size
+
+    def shifted(self, dx: float, dy: float, out: NDArray[Any]) -> None:
+        """Put into `out` what :func:`shift_flags` returns."""
+        if not self._few or max(abs(dx), abs(dy)) > _MARGIN - 1:
+            out[:] = shift_flags(self._dq, dx, dy)
+            return
+        ny, nx = out.shape
+        out[:] = 0
+        for j in _flag_taps(dy):
+            rows = self._rows + j
+            for i in _flag_taps(dx):
+                columns = self._columns + i
+                inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+                out[rows[inside], columns[inside]] |= self._values[inside]

@@ -12,16 +12,26 @@ move the content to larger index.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
 
-from webbalign.core._shift_taps import nearest_taps, shift_flags, shift_positive, shift_variance
+from webbalign.core._shift_taps import (
+    SparseFlags,
+    nearest_taps,
+    shift_flags,
+    shift_positive,
+    shift_variance,
+)
 
 __all__ = [
     "DEFAULT_PADDING",
     "Shifter",
+    "SparseFlags",
     "nearest_taps",
     "real_inverse",
     "shift_error",
@@ -34,6 +44,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+Rows = slice | NDArray[np.intp]
 
 DEFAULT_PADDING = 20
 
@@ -70,25 +81,34 @@ def shift_phases(n: int, shift: float, *, half: bool = False, order: int = 0) ->
     real ``cos(pi * shift)``; in two dimensions see :meth:`Shifter.shifted` for the one coefficient
     that is Nyquist in both axes.
     """
-    count = n // 2 + 1 if half else n
-    k = 2 * np.pi * np.arange(count) / n
-    if not half:
-        k[n // 2 + n % 2 :] -= 2 * np.pi
-    derivatives = (-1j * k) ** np.arange(order + 1)[:, None]
-    phases = derivatives * np.exp(-1j * k * shift)
+    rates = _rates(n, half)
+    phases: Complex = rates ** np.arange(order + 1)[:, None] if order else np.ones((1, 1))
+    phases = phases * np.exp(rates * shift)
     if n % 2 == 0:
         orders = np.arange(order + 1)
         phases[:, n // 2] = np.pi**orders * np.cos(np.pi * (shift + orders / 2))
     return phases
 
 
-def real_inverse(spectrum: Complex, shape: tuple[int, int]) -> Array:
+@lru_cache(maxsize=16)
+def _rates(n: int, half: bool) -> Complex:
+    """Return by how much the phase of each frequency changes with the shift: -ik."""
+    k = 2 * np.pi * np.arange(n // 2 + 1 if half else n) / n
+    if not half:
+        k[n // 2 + n % 2 :] -= 2 * np.pi
+    rates: Complex = -1j * k
+    return rates
+
+
+def real_inverse(spectrum: Complex, shape: tuple[int, int], rows: Rows | None = None) -> Array:
     """Return the real image (ny, nx) of a half spectrum (ny, nx // 2 + 1), which is overwritten.
 
-    The two passes one by one, the first in place: twice as fast as :func:`scipy.fft.irfft2`.
+    The two passes one by one, the first in place: twice as fast as :func:`scipy.fft.irfft2`; and
+    the second for some rows only, if they are given.
     """
     columns = scipy.fft.ifft(spectrum, axis=0, overwrite_x=True, workers=1)
-    image: Array = scipy.fft.irfft(columns, shape[1], axis=1, workers=1)
+    wanted = columns if rows is None else columns[rows]
+    image: Array = scipy.fft.irfft(wanted, shape[1], axis=1, workers=1)
     return image
 
 
@@ -148,11 +168,11 @@ class Shifter:
         spectrum = scipy.fft.rfft2(image, workers=1)
         self._spectrum: Complex = spectrum.astype(np.complex64) if single else spectrum
 
-    def shifted(self, dx: float, dy: float) -> Array:
-        """Return the image (ny, nx) with its content moved by (dx, dy) px."""
+    def shifted(self, dx: float, dy: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the image (ny, nx) with its content moved by (dx, dy) px; in `out`, if given."""
         whole, part = self._split(dx, dy)
         px, py = self._phases(part, 0)
-        return self._window(self._transform(px[0], py[0], part), whole)
+        return self._window(self._moved(px[0], py[0], part), whole, out)
 
     def gradient(self, dx: float, dy: float) -> tuple[Array, Array, Array]:
         """Return the shifted image and its exact derivatives.
@@ -165,9 +185,9 @@ class Shifter:
         """
         whole, part = self._split(dx, dy)
         px, py = self._phases(part, 1)
-        image = self._transform(px[0], py[0], part)
-        image_dx = self._transform(px[1], py[0], part, order=(1, 0))
-        image_dy = self._transform(px[0], py[1], part, order=(0, 1))
+        image = self._moved(px[0], py[0], part)
+        image_dx = self._moved(px[1], py[0], part, order=(1, 0))
+        image_dy = self._moved(px[0], py[1], part, order=(0, 1))
         return (
             self._window(image, whole),
             self._window(image_dx, whole),
@@ -190,15 +210,16 @@ class Shifter:
             shift_phases(ny, shift[1], order=order),
         )
 
-    def _transform(
+    def _moved(
         self,
         phase_x: Complex,
         phase_y: Complex,
         shift: tuple[float, float],
         order: tuple[int, int] = (0, 0),
-    ) -> Array:
+    ) -> Complex:
+        """Return the spectrum of the shifted image, or of its derivative."""
         precision = self._spectrum.dtype
-        spectrum = self._spectrum * phase_x.astype(precision)
+        spectrum: Complex = self._spectrum * phase_x.astype(precision)
         spectrum *= phase_y[:, None].astype(precision)
         ny, nx = self._size
         if ny % 2 == 0 and nx % 2 == 0:
@@ -207,19 +228,22 @@ class Shifter:
             angle = np.pi * (shift[0] + shift[1]) + np.pi / 2 * sum(order)
             corner = self._spectrum[ny // 2, nx // 2]
             spectrum[ny // 2, nx // 2] = corner * np.pi ** sum(order) * np.cos(angle)
-        return real_inverse(spectrum, self._size)
+        return spectrum
 
-    def _window(self, image: Array, whole: tuple[int, int]) -> Array:
-        """Cut the frame out of the padded image, moved by whole pixels."""
+    def _window(
+        self, spectrum: Complex, whole: tuple[int, int], out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Transform back and cut the frame out of the padded image, moved by whole pixels."""
+        image = real_inverse(spectrum, self._size, self._indices(0, whole[1]))
+        image = image[:, self._indices(1, whole[0])]
+        if out is None:
+            return np.ascontiguousarray(image)
+        out[:] = image
+        return out
+
+    def _indices(self, axis: int, whole: int) -> Rows:
         if not self._padded:
-            return image
-        rows = self._indices(0, whole[1])
-        columns = self._indices(1, whole[0])
-        if isinstance(rows, slice) and isinstance(columns, slice):
-            return np.ascontiguousarray(image[rows, columns])
-        return np.ascontiguousarray(image[rows][:, columns])
-
-    def _indices(self, axis: int, whole: int) -> slice | NDArray[np.intp]:
+            return slice(None)
         n, begin, reach = self.shape[axis], self._begin[axis], self._reach[axis]
         if abs(whole) <= reach:
             return slice(begin - whole, begin - whole + n)
