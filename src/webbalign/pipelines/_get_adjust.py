@@ -164,10 +164,16 @@ def get_wcs_adjust(
         combined_visits(bands, tolerance=options.consistency * 1e-3), _run(options, jobs, bands)
     )
     _report(adjust.entries)
-    recipe = Recipe(
-        "wcs-adjust get", of_options(options), of_inputs(band_result(job) for job in jobs)
-    )
-    path = write_wcs_adjust(adjust, folder / adjust_file_name(target), recipe)
+    return _written(adjust, options, jobs, folder)
+
+
+def _written(
+    adjust: WcsAdjust, options: WcsAdjustOptions, jobs: Sequence[BandJob], folder: Path
+) -> WcsAdjust:
+    """Write the table, with what it was made from."""
+    texts = of_options(options) | {"alignment_catalog": shown(options.alignment_catalog or "")}
+    recipe = Recipe("wcs-adjust get", texts, of_inputs([band_result(job) for job in jobs]))
+    path = write_wcs_adjust(adjust, folder / adjust_file_name(options.target), recipe)
     log.info("saved %s", path)
     return adjust
 
