@@ -70,7 +70,7 @@ def plot_catalog(catalog: CatalogTable, prefix: str = "") -> Plot | None:
         mas, magnitude = 1e3 * left[known], catalog.magnitude[known]
         error = 1e3 * np.nan_to_num(catalog.error[known])
         axis.errorbar(magnitude, mas, error, fmt="none", ecolor="0.75", lw=0.8, zorder=1)
-        look: dict[str, Any] = {"s": 20, "zorder": 2}
+        look: dict[str, Any] = {"s": float(np.clip(4000 / known.sum(), 3, 20)), "zorder": 2}
         axis.scatter(magnitude[~colored], mas[~colored], color="0.45", **look)
         shown = axis.scatter(magnitude[colored], mas[colored], c=catalog.color[known][colored],
                              cmap="plasma", **look)  # fmt: skip

@@ -32,7 +32,9 @@ Items = list[Plot | Table | Gallery]
 
 # Stars without which a fit is fragile; chi-square, and closure over its error, that are too large.
 _FEW, _CHI2, _OFF = 6, 3.0, 6.0
-_CATALOG_ROWS = 40
+# Share of the matched stars of an image that may be left out, and their number.
+_SHARE, _LEAST = 0.2, 5
+_CATALOG_ROWS = 25
 
 
 def report_alignment(products: AlignmentProducts, folder: str | Path | None = None) -> list[Path]:
@@ -106,9 +108,26 @@ def alignment_warnings(products: AlignmentProducts, of: str = "") -> Iterator[st
             f"{of}{_count(len(bad), 'image')} with residuals larger than the errors of the stars "
             f"tell (reduced chi-square up to {worst.chi2_reduced:.1f}, {worst.filename})."
         )
+    yield from (f"{of}{text}" for text in _about_clipped(solution.images))
     yield from (f"{of}{text}" for text in _about_network(solution))
     if products.lacking:
         yield f"{of}{products.lacking}: stars, residuals and closures are left out."
+
+
+def _about_clipped(rows: Sequence[SolvedImage]) -> Iterator[str]:
+    """Name the images whose stars say something else than the rest of their group."""
+    lost = {row.filename: row.n_matched - row.n_used for row in rows if row.is_applied}
+    many = [
+        row for row in rows
+        if lost.get(row.filename, 0) > max(_SHARE * row.n_matched, _LEAST)
+    ]  # fmt: skip
+    if many:
+        worst = max(many, key=lambda row: lost[row.filename] / row.n_matched)
+        yield (
+            f"In {_count(len(many), 'image')} many matched stars were left out, for they disagree "
+            f"with the others of the group (up to {lost[worst.filename]} of {worst.n_matched}, "
+            f"{worst.filename}): detectors may not lie as the WCS has it; see --group-by."
+        )
 
 
 def _about_network(solution: Solution) -> Iterator[str]:
@@ -152,10 +171,12 @@ def _status_table(products: AlignmentProducts) -> Table:
     head = ["image", "status", "found", "matched", "used", "rms [mas]", "shift x, y [arcsec]",
             "± [mas]", "roll [arcsec]", "chi2", "group", "reason"]  # fmt: skip
     rows = [_status_row(row) for row in products.solution.images]
-    note = (
-        "Shift and roll in the tangent plane of the image's reference point. Good: nearly as many "
-        "used as matched; an rms of a few hundredths of a pixel; chi2 near 1."
-    )
+    note = "Shift and roll in the tangent plane of the image's reference point."
+    if any(row.n_found for row in products.solution.images):
+        note += (
+            " Good: nearly as many used as matched; an rms of a few hundredths of a pixel; chi2 "
+            "near 1."
+        )
     return Table("Images", *told(head, rows), note)
 
 

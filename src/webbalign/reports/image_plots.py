@@ -22,8 +22,10 @@ from webbalign.reports.page import Gallery, Plot
 __all__ = ["IMAGES_SHOWN", "image_gallery"]
 
 # A page of more pictures would be slow to make, and large
-IMAGES_SHOWN = 24
+IMAGES_SHOWN = 20
 _WIDTH, _HEIGHT = 3.9, 8.9  # inches
+_BLOCKS, _SHADES = 200, 12  # of a thumbnail
+_SEVERAL = 120  # stars; markers of more are smaller
 _USED, _CLIPPED, _UNMATCHED, _CATALOG = "#2166ac", "#e66101", "#b2182b", "#1b7837"
 
 
@@ -91,22 +93,24 @@ def _draw_sources(
 ) -> None:
     ny, nx = shape
     if path is not None:
-        image, step = read_thumbnail(path)
+        image, step = read_thumbnail(path, _BLOCKS)
         extent = (-0.5, image.shape[1] * step - 0.5, -0.5, image.shape[0] * step - 0.5)
         good = image[np.isfinite(image)]
         low, top = np.percentile(good, (2, 99.7)) if good.size else (0.0, 1.0)
-        axis.imshow(image, origin="lower", cmap="gray_r", extent=extent, vmin=low,
-                    vmax=max(top, low + 1e-9), interpolation="nearest")  # fmt: skip
+        # noise in many shades would be most of the page
+        image = np.floor(_SHADES * (image - low) / max(top - low, 1e-9)) / _SHADES
+        axis.imshow(image, origin="lower", cmap="gray_r", extent=extent, vmin=0,
+                    vmax=1, interpolation="nearest")  # fmt: skip
     look: dict[str, Any] = {"facecolor": "none", "lw": 0.9}
+    size = min(1.0, max(0.25, _SEVERAL / max(len(stars), 1)))
     matched = stars.star >= 0
-    for chosen, marker, size, color in (
+    for chosen, marker, area, color in (
         (stars.used & ~known, "o", 26, _USED),
         (known, "s", 34, _CATALOG),
     ):
-        axis.scatter(stars.x[chosen], stars.y[chosen], s=size, marker=marker, edgecolor=color,
-                     **look)  # fmt: skip
+        axis.scatter(stars.x[chosen], stars.y[chosen], size * area, marker=marker, ec=color, **look)
     off = matched & ~stars.used
-    axis.scatter(stars.x[off], stars.y[off], s=24, marker="x", color=_CLIPPED, lw=1.0)
+    axis.scatter(stars.x[off], stars.y[off], s=24 * size, marker="x", color=_CLIPPED, lw=1.0)
     axis.scatter(stars.x[~matched], stars.y[~matched], s=7, marker=".", color=_UNMATCHED)
     axis.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5), aspect="equal")
     axis.set_ylabel("y [px]")
