@@ -8,6 +8,7 @@ from scipy.ndimage import fourier_shift
 
 from webbalign.core.fourier import (
     Shifter,
+    SparseFlags,
     shift_error,
     shift_flags,
     shift_image,
@@ -223,3 +224,21 @@ def test_errors_in_single_precision_are_those_in_double():
     moved = shift_error(error.astype(np.float32), 0.4, -0.3)
     assert moved.dtype == np.float32
     np.testing.assert_allclose(moved, shift_error(error, 0.4, -0.3), rtol=1e-6)
+
+
+@given(shifts | st.floats(-40, 40), shifts, st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_few_flags_are_moved_as_many_are(dx, dy, seed):
+    rng = np.random.default_rng(seed)
+    dq = (rng.random((61, 44)) < 0.01).astype(np.uint32) * rng.integers(1, 9, (61, 44), np.uint32)
+    dq[0, 3] = dq[-1, -1] = 16  # what lies at an edge goes on beyond it
+    moved = np.full_like(dq, 7)
+    SparseFlags(dq).shifted(dx, dy, moved)
+    np.testing.assert_array_equal(moved, shift_flags(dq, dx, dy))
+
+
+def test_an_image_is_shifted_into_a_given_array():
+    image = smooth((32, 40))
+    out = np.empty(image.shape, np.float32)
+    assert Shifter(image, single=True).shifted(0.3, -1.7, out=out) is out
+    np.testing.assert_array_equal(out, Shifter(image, single=True).shifted(0.3, -1.7))

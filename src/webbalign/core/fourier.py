@@ -82,8 +82,9 @@ def shift_phases(n: int, shift: float, *, half: bool = False, order: int = 0) ->
     that is Nyquist in both axes.
     """
     rates = _rates(n, half)
-    phases: Complex = rates ** np.arange(order + 1)[:, None] if order else np.ones((1, 1))
-    phases = phases * np.exp(rates * shift)
+    phases: Complex = np.exp(rates * shift)[None]
+    if order:
+        phases = rates ** np.arange(order + 1)[:, None] * phases
     if n % 2 == 0:
         orders = np.arange(order + 1)
         phases[:, n // 2] = np.pi**orders * np.cos(np.pi * (shift + orders / 2))
@@ -96,8 +97,7 @@ def _rates(n: int, half: bool) -> Complex:
     k = 2 * np.pi * np.arange(n // 2 + 1 if half else n) / n
     if not half:
         k[n // 2 + n % 2 :] -= 2 * np.pi
-    rates: Complex = -1j * k
-    return rates
+    return np.asarray(-1j * k, dtype=np.complex128)
 
 
 def real_inverse(spectrum: Complex, shape: tuple[int, int], rows: Rows | None = None) -> Array:
