@@ -2,12 +2,13 @@
 A companion beside a star
 =========================
 
-A small NIRCam sequence is simulated, its starlight is subtracted, and the report shows what is left:
-a companion of contrast 1e-4 at 0.8 arcsec.
+A small NIRCam sequence is simulated, its starlight is subtracted, and the report shows what is
+left: a companion of contrast 1e-4 at 0.8 arcsec.
 """
 
 # %%
-# Two rolls of a star behind a coronagraph, and nine dithers of a reference star. The answer lies beside them.
+# Two rolls of a star behind a coronagraph, and nine dithers of a reference star. The answer lies
+# beside them.
 
 import json
 import tempfile
@@ -22,7 +23,7 @@ folder = Path(tempfile.mkdtemp())
 options = CoronSimulation(nints=4, ref_nints=2, shape=(96, 96), wavelengths=1)
 sequence = simulate_coron3(folder, options)
 companion = json.loads(sequence.truth.read_text())["companion"]
-companion
+print(companion)
 
 # %%
 # The whole way from exposures to the combined image, and its report.

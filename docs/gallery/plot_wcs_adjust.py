@@ -2,11 +2,13 @@
 The pointing of visits, by one band
 ===================================
 
-The stars of F300M tell by how much the pointing of each visit is off; what they tell holds for every band.
+The stars of F300M tell by how much the pointing of each visit is off; what they tell holds for
+every band.
 """
 
 # %%
-# A field in two bands, four visits in a mosaic of two by two tiles, with pointing errors of 0.3 to 1 arcsec.
+# A field in two bands, four visits in a mosaic of two by two tiles, with pointing errors of 0.3 to
+# 1 arcsec.
 
 import tempfile
 from pathlib import Path
@@ -36,8 +38,8 @@ table = get_wcs_adjust({"F300M": made.files["F300M"]}, target="field", output_di
 print(adjust_text(table, exposures=False))
 
 # %%
-# The footprints as they came, the shift of each visit (arrow) and its error (ellipse), each with a scale of
-# its own.
+# The footprints as they came, the shift of each visit (arrow) and its error (ellipse), each with a
+# scale of its own.
 
 shown = [draw_adjust(table, folder / "adjust.png")]
 

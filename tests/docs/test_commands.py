@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import glob
 import re
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from stpipe._cmdline import step_from_cmdline
 
+from benchmarks.clusters import Cluster
 from tests.docs.scene import bands, catalog_service, coronagraphy, stars
 from tests.docs.snippets import PAGES, ROOT, inline_commands, snippets
+from tests.elsewhere import serving
 from webbalign.cli import main
 from webbalign.cli.commands import COMMANDS
 from webbalign.cli.parser import parse
-from webbalign.products import gaia
+from webbalign.products import _transfer, gaia
 from webbalign.simulate import MosaicSimulation, simulate_mosaic
 
 QUICK = ("docs/start.md",)
@@ -37,10 +41,8 @@ REPORTS = ("docs/reports.md", "docs/coron3.md")
 # ends with another status than 0: nothing was finished there, or something was changed since
 STATUSES = {"status": (0, 3)}
 # names that stand for those of the reader
-NAMES = {
-    "jw..._asn.json": "x_asn.json",
-    "DIR": "made",
-}
+NAMES = {"jw..._asn.json": "x_asn.json", "DIR": "made"}
+SCHEDULERS = ("tcp://scheduler:8786", "tcp://$(hostname):8786")
 SMALL = {
     "simulate coron3": {
         "nints": "3", "ref-nints": "2", "ref-dithers": "3", "shape": "64,64", "wavelengths": "1",
@@ -54,7 +56,8 @@ SMALL = {
 
 SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
 COMMAND_LINES = [snippet for snippet in SNIPPETS if snippet.language == "shell"]
-LATER = sorted({snippet.page for snippet in SNIPPETS} - {*QUICK, "docs/cloud.md"})
+CLOUD = "docs/cloud.md"
+LATER = sorted({snippet.page for snippet in SNIPPETS} - {*QUICK, CLOUD})
 
 
 def named(words):
@@ -155,16 +158,67 @@ def test_commands_of_the_first_pages_work(page, folder, sequence, field):
     run_page(page)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", LATER)
-def test_commands_of_the_other_pages_work(page, folder, sequence, products, field, many_bands):
+@pytest.fixture
+def laid_out(folder, sequence, products, field, many_bands):
+    """All files that the pages name."""
     coronagraphy(folder, sequence, products)
     stars(folder, field)
     bands(folder, many_bands)
-    run_page(page)
+    return folder
 
 
-def run_page(page):
+@pytest.mark.slow
+@pytest.mark.parametrize("page", LATER)
+def test_commands_of_the_other_pages_work(page, laid_out, tmp_path_factory):
+    texts = [snippet.text for snippet in snippets(ROOT / page) if snippet.language == "shell"]
+    if any(address in text for text in texts for address in SCHEDULERS):
+        pytest.importorskip("distributed")
+        cluster = Cluster(tmp_path_factory.mktemp("cluster"), 1)
+        try:
+            run_page(page, dict.fromkeys(SCHEDULERS, cluster.address))
+        finally:
+            cluster.end()
+    else:
+        run_page(page)
+
+
+@pytest.mark.slow
+def test_commands_with_addresses_work(laid_out, bucket):
+    for path in laid_out.glob("*_calints.fits"):
+        bucket.put_file(str(path), f"bucket/program/{path.name}")
+    bucket.put_file("x_asn.json", "bucket/program/jw01386-c1001_coron3_asn.json")
+    for path in laid_out.glob("ngc1566/*/*.fits"):
+        bucket.put_file(str(path), f"bucket/{path.relative_to(laid_out)}")
+    with serving() as server:
+        server.put_folder(laid_out, "data/")
+        server.put("data/x_asn.json", Path("asn.json").read_bytes())
+        server.put("gaia.ecsv", Path("gaia.ecsv").read_bytes())
+        run_page(CLOUD, {"https://host.org/": server.address("")})
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A service like S3 on this machine, with one bucket."""
+    s3fs = pytest.importorskip("s3fs")
+    server_module = pytest.importorskip("moto.server")
+    running = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    _transfer._has_credentials.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    system.mkdir("bucket")
+    yield system
+    s3fs.S3FileSystem.clear_instance_cache()
+    _transfer._has_credentials.cache_clear()
+    running.stop()
+
+
+def run_page(page, addresses=MappingProxyType({})):
     names = {}
     for snippet in snippets(ROOT / page):
         if snippet.language == "file":
@@ -172,16 +226,18 @@ def run_page(page):
         elif snippet.language == "python":
             run_python(snippet, names)
         elif snippet.words[0] == "webbalign":
-            run_command(snippet)
+            run_command(snippet, addresses)
         elif snippet.words[0] == "strun":
             step_from_cmdline(snippet.words[1:])
         else:
             assert reason_not_to_run(snippet)
 
 
-def run_command(snippet):
+def run_command(snippet, addresses):
     command, words = named(snippet.words[1:])
     words = [NAMES.get(word, word) for word in words]
+    for written, real in addresses.items():
+        words = [word.replace(written, real) for word in words]
     for option, value in SMALL.get(command.name, {}).items():
         if f"--{option}" in words:
             words[words.index(f"--{option}") + 1] = value
