@@ -1,15 +1,39 @@
-"""The two ways to show progress: bars on a terminal, lines elsewhere."""
+"""The ways to show progress: bars on a terminal or in a notebook, lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from html import escape
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["BarProgress", "PlainProgress"]
+__all__ = ["BarProgress", "NotebookProgress", "PlainProgress", "progress_bar"]
+
+
+def progress_bar() -> BarProgress | NotebookProgress | PlainProgress:
+    """Return what shows progress where Python runs: a notebook, a terminal, or neither.
+
+    Examples
+    --------
+    ``coron3.run("asn.json", output_dir="out", progress=progress_bar())``
+    """
+    if _is_notebook():
+        return NotebookProgress()
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        return BarProgress(Console(stderr=True))
+    return PlainProgress(sys.stderr)
+
+
+def _is_notebook() -> bool:
+    """Tell whether a kernel of Jupyter runs us; IPython on a terminal has none."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 class PlainProgress:
@@ -110,3 +134,65 @@ class BarProgress:
         """Stop drawing."""
         self.done()
         self._bars.stop()
+
+
+class NotebookProgress:
+    """A bar for each step in a notebook (HTML; needs no widgets).
+
+    Parameters
+    ----------
+    interval : float
+        Least time in seconds between two drawings of a bar.
+    """
+
+    def __init__(self, interval: float = 0.2) -> None:
+        self._interval = interval
+        self._step: str | None = None
+        self._total: int | None = None
+        self._count = 0
+        self._begun = self._drawn = 0.0
+        self._handle: Any = None
+
+    def start(self, step: str, total: int | None = None) -> None:
+        """Begin a step (the one before it ends)."""
+        from IPython.display import HTML, display
+
+        self.done()
+        self._step, self._total, self._count = step, total, 0
+        self._begun = self._drawn = time.monotonic()
+        self._handle = display(HTML(self._html()), display_id=True)
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` further units as finished."""
+        self._count += n
+        now = time.monotonic()
+        if now - self._drawn >= self._interval:
+            self._drawn = now
+            self._draw()
+
+    def done(self) -> None:
+        """End the current step; its bar stays."""
+        if self._step is not None:
+            self._draw()
+        self._step = None
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self.done()
+
+    def _draw(self) -> None:
+        from IPython.display import HTML
+
+        if self._handle is not None:
+            self._handle.update(HTML(self._html()))
+
+    def _html(self) -> str:
+        seconds = time.monotonic() - self._begun
+        name = escape(self._step or "")
+        if not self._total:
+            return f"{name}: {self._count}, {seconds:.0f} s"
+        text = f"{self._count} of {self._total}, {seconds:.0f} s"
+        if 0 < self._count < self._total:
+            text += f", about {seconds * (self._total - self._count) / self._count:.0f} s left"
+        bar = f'<progress max="{self._total}" value="{self._count}" aria-label="{name}"></progress>'
+        return f"{name} {bar} {text}"

@@ -46,6 +46,7 @@ def run_report(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     progress.done()
     terminal.close()
     for page in pages:
+        terminal.summary.reports.append(str(page))
         terminal.say(f"report: {page}")
     return ExitStatus.OK
 
@@ -90,7 +91,9 @@ def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         return ExitStatus.OK
     if target is None:
         target = f"{Path(path).name.removesuffix('.gz').removesuffix('.fits')}.png"
-    terminal.say(f"saved {save_product_picture(path, target, options)}")
+    saved = save_product_picture(path, target, options)
+    terminal.record([saved])
+    terminal.say(f"saved {saved}")
     return ExitStatus.OK
 
 

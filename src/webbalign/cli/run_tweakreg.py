@@ -12,6 +12,7 @@ from webbalign.cli.parser import Parsed
 from webbalign.cli.reporting import report
 from webbalign.cli.run_steps import step_options
 from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
+from webbalign.cli.summaries import changed_since, snapshot
 from webbalign.cli.terminal import Terminal
 from webbalign.products.inputs import count_images
 
@@ -46,6 +47,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             step.export_config(parsed.get("save_parameters"))
         step.run(source)
     terminal.close()
+    terminal.record(step.written, images=step.solution.notes)
     terminal.say(alignment_text(step.solution, step.written))
     tables = [path for path in step.written if path.name == SOLUTION_FILE]
     _report(parsed, terminal, tables[-1], [*map(str, step.written), *parsed.positionals])
@@ -61,6 +63,8 @@ def run_find_stars(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     terminal.adopt_libraries()
     progress = terminal.progress()
     progress.start("find stars", len(parsed.positionals))
+    folder = parsed.get("output_dir", default=".")
+    before = snapshot(folder)
     with _pool(parsed, parsed.positionals) as pool:
         find_stars(
             parsed.positionals,
@@ -68,6 +72,7 @@ def run_find_stars(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             advance=progress.advance,
             **written(parsed, without=EXECUTION),
         )
+    terminal.record(changed_since(before, folder))
     return ExitStatus.OK
 
 
@@ -81,8 +86,13 @@ def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
     terminal.adopt_libraries()
     options = written(parsed, without=EXECUTION)
+    progress = terminal.progress()
+    progress.start("solve", 1)
     solution = solve(parsed.positionals, **options)
+    progress.advance()
+    terminal.close()
     saved = [Path(options.get("output_dir", ".")) / SOLUTION_FILE]
+    terminal.record(saved, images=solution.notes)
     terminal.say(alignment_text(solution, saved))
     _report(parsed, terminal, saved[0], [])
     return _status(parsed, solution.images)
@@ -109,6 +119,10 @@ def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> 
         )
     terminal.close()
     without = sum(not corrected.by for corrected in done)
+    terminal.record(
+        [corrected.path for corrected in done],
+        images=[{"file": item.path, "correction_of": item.by or None} for item in done],
+    )
     terminal.say(f"{len(done)} images written, {without} without a correction")
     return not_aligned(parsed) if without else ExitStatus.OK
 

@@ -75,6 +75,7 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         pairs = read_visit_pairs(written[0], adjust)
         drawn = draw_adjust(adjust, written[0].with_suffix(".png"), pairs)
         written += [drawn] if drawn else []
+    terminal.record(written, corrections=adjust.notes)
     terminal.say(adjust_text(adjust, written))
     _report(parsed, terminal, written[0], place)
     return ExitStatus.OK if adjust.all_aligned else not_aligned(parsed)
@@ -114,6 +115,14 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         done = apply_wcs_adjust(table, images, map=pool.map, advance=progress.advance, **options)
     progress.done()
     terminal.close()
+    terminal.record(
+        [image.path for image in done],
+        images=[
+            {"file": image.path, "key": image.key or None, "status": image.status,
+             "reason": image.reason}
+            for image in done
+        ],
+    )  # fmt: skip
     for image in done:
         if not image.is_aligned:
             what = f"{image.status} of {image.key}" if image.key else "copied unchanged"
@@ -141,7 +150,8 @@ def run_show(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         if drawn is None:
             raise InputError(path, "no visit with a reference point", "a table of webbalign")
         written.append(drawn)
-    print(adjust_text(adjust, written, exposures=parsed.get("exposures", default=True)))
+    terminal.record(written, corrections=adjust.notes)
+    terminal.show(adjust_text(adjust, written, exposures=parsed.get("exposures", default=True)))
     return ExitStatus.OK if adjust.all_aligned else ExitStatus.NOT_ALIGNED
 
 

@@ -407,6 +407,10 @@ class Coron3Result:
     summary: Coron3Summary
     exit_status: int
 
+    def _repr_html_(self) -> str:
+        """Return the table of the run, for notebooks."""
+        return self.summary._repr_html_()
+
 
 def run(
     association: str | Path,

@@ -17,6 +17,7 @@ from webbalign.products.corrector import Correction, ImagePlane, transported
 from webbalign.products.groups import ObservationIds
 from webbalign.products.image_files import ImageInfo
 from webbalign.products.names import root
+from webbalign.products.notebooks import html_table
 from webbalign.products.solved_stars import SolvedStars
 
 __all__ = ["Borrowed", "Solution", "SolvedImage", "reference_angles", "solved"]
@@ -124,6 +125,41 @@ class Solution:
     images: tuple[SolvedImage, ...]
     meta: dict[str, Any] = field(default_factory=dict)
     stars: SolvedStars | None = None
+
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """One entry for each image, for programs; shifts in arcsec, rms in mas."""
+        return [
+            {
+                "filename": row.filename,
+                "group_id": row.group_id,
+                "status": str(row.status),
+                "reason": row.reason,
+                "n_found": row.n_found,
+                "n_matched": row.n_matched,
+                "n_used": row.n_used,
+                "rms_mas": row.rms * 1e3,
+                "shift": row.correction.shift,
+                "matrix": row.correction.matrix,
+                "shift_err": np.sqrt(np.maximum(np.diag(row.cov)[4:], 0.0)),
+                "chi2_reduced": row.chi2_reduced,
+            }
+            for row in self.images
+        ]
+
+    def _repr_html_(self) -> str:
+        """Return the table of the images, for notebooks."""
+        aligned = sum(row.is_applied for row in self.images)
+        head = ["image", "status", "matched", "used", "rms [mas]", "x [arcsec]", "y [arcsec]",
+                "chi2", "reason"]  # fmt: skip
+        rows = [
+            [row.filename, row.status, row.n_matched, row.n_used, row.rms * 1e3,
+             *map(float, row.correction.shift if row.is_applied else (np.nan, np.nan)),
+             row.chi2_reduced, row.reason]
+            for row in self.images
+        ]  # fmt: skip
+        caption = f"Solution: {aligned} of {len(self.images)} images corrected"
+        return html_table(caption, head, rows)
 
     def of(self, filename: str | Path) -> SolvedImage | None:
         """Return the row of an image, whatever the suffix of its name; None without one."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from webbalign.core.planes import TangentPlane
 from webbalign.products.corrector import Correction
 from webbalign.products.image_files import ImageInfo
+from webbalign.products.notebooks import html_table
 from webbalign.products.visits import AdjustKey, keys_of
 
 __all__ = ["AdjustStatus", "VisitCorrection", "WcsAdjust"]
@@ -122,6 +123,42 @@ class WcsAdjust:
 
     entries: tuple[VisitCorrection, ...]
     run: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """One entry for each visit and exposure, for programs; shifts in arcsec, rms in mas."""
+        return [
+            {
+                "key": str(entry.key),
+                "status": str(entry.status),
+                "reason": entry.reason,
+                "bands": entry.bands,
+                "n_images": entry.n_images,
+                "n_used": entry.n_used,
+                "rms_mas": entry.rms * 1e3,
+                "shift": entry.correction.shift,
+                "matrix": entry.correction.matrix,
+                "shift_err": entry.errors,
+                "frame": entry.frame,
+            }
+            for entry in self.entries
+        ]
+
+    def _repr_html_(self) -> str:
+        """Return the table of the corrections, for notebooks."""
+        head = ["correction of", "status", "bands", "images", "x [arcsec]", "y [arcsec]",
+                "x error [mas]", "y error [mas]", "rms [mas]", "reason"]  # fmt: skip
+        rows = [
+            [entry.key, entry.status, ",".join(entry.bands) or None, entry.n_images or None,
+             *map(float, entry.correction.shift if entry.is_applied else (np.nan, np.nan)),
+             *map(float, 1e3 * entry.errors), entry.rms * 1e3, entry.reason]
+            for entry in self.entries
+        ]  # fmt: skip
+        visits = [entry for entry in self.entries if not entry.key.exposure]
+        aligned = sum(entry.is_aligned for entry in visits)
+        target = self.run.get("target", "")
+        caption = f"Corrections of {target}: {aligned} of {len(visits)} visits aligned"
+        return html_table(caption, head, rows)
 
     def of(self, key: str) -> VisitCorrection | None:
         """Return the entry of a key; None without one."""

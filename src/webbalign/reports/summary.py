@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from webbalign.products.notebooks import html_list, html_table
+
 __all__ = ["Coron3Summary", "ExposureRow"]
 
 
@@ -96,12 +98,21 @@ class Coron3Summary:
             "exposures": [row.notes for row in self.rows],
         }
 
+    def _repr_html_(self) -> str:
+        """Return the table, for notebooks."""
+        head, *rows = self._cells()
+        unit = self.unit or "data units"
+        note = f"rms before → after subtraction, mean of the integrations, in {unit}"
+        table = html_table("coron3", head, rows, note)
+        return table + html_list(f"{len(self.files)} files", self.files)
+
     @property
     def text(self) -> str:
         """The table as plain text, never wrapped."""
         return "\n".join([*self._table(), "", *self._files()])
 
-    def _table(self) -> list[str]:
+    def _cells(self) -> list[list[str]]:
+        """Return the table, its head first."""
         rings = [f'{a:g}-{b:g}"' for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)]
         head = ["exposure", "ints", "outliers", "shift [px]", "status"]
         rows = [[*head, *(f"rms {ring}" for ring in rings)]]
@@ -111,6 +122,10 @@ class Coron3Summary:
             ]
             shift = "-" if np.isnan(row.shift) else f"{row.shift:.3f} +- {_g(row.shift_err)}"
             rows.append([row.name, str(row.nints), str(row.n_outliers), shift, row.status, *gains])
+        return rows
+
+    def _table(self) -> list[str]:
+        rows = self._cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
