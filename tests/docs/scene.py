@@ -27,6 +27,14 @@ def place(source: Path, target: Path) -> None:
     os.link(source, target)
 
 
+def finished(folder: Path, products: Path) -> None:
+    """Place the products of a run into ``out``."""
+    for path in products.iterdir():
+        place(path, folder / "out" / path.name)
+    (combined,) = products.glob("*_i2d.fits")
+    place(combined, folder / "out" / "x_i2d.fits")
+
+
 def coronagraphy(folder: Path, sequence, products: Path | None) -> None:
     """``x_asn.json`` and its exposures; with products, what the steps are tried on."""
     source = sequence.association.parent
@@ -53,21 +61,27 @@ def coronagraphy(folder: Path, sequence, products: Path | None) -> None:
 
 def stars(folder: Path, mosaic) -> None:
     """``*_cal.fits`` of one band, ``asn.json`` and ``gaia.ecsv``; the band as a folder as well."""
-    (band, paths), *_ = mosaic.files.items()
+    band = "F300M"
+    paths = mosaic.files[band]
     for path in paths:
         place(Path(path), folder / Path(path).name)
         place(Path(path), folder / "target" / band / Path(path).name)
     place(Path(mosaic.gaia), folder / "gaia.ecsv")
-    association = json.loads(Path(mosaic.association).read_text())
+    source = Path(mosaic.association)
+    if len(mosaic.files) > 1:
+        (source,) = (source.parent / band).glob("*_asn.json")
+    association = json.loads(source.read_text())
     for member in association["products"][0]["members"]:
         member["expname"] = Path(member["expname"]).name
     (folder / "asn.json").write_text(json.dumps(association))
-    place(Path(paths[0]), folder / "first" / "a_cal.fits")
 
 
 def bands(folder: Path, mosaic) -> None:
     """``ngc1566/BAND/``, and the bands as folders of their own."""
     root = Path(mosaic.gaia).parent
+    (folder / "catalogs").mkdir()
+    catalog = Table.read(mosaic.gaia)
+    Table([catalog["ra"], catalog["dec"]]).write(folder / "catalogs" / "gaia.fits")
     for band in mosaic.files:
         for path in (root / band).iterdir():
             place(path, folder / band / path.name)
