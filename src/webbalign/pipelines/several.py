@@ -20,7 +20,8 @@ __all__ = ["AssociationRun", "refuse_clashes", "run_several", "several_text"]
 
 log = logging.getLogger(__name__)
 
-# What the smallest association takes, in seconds.
+# What a small association takes, in seconds: 2 x 4 and 9 integrations of 320 x 320 pixels take
+# 4.8 s of CPU time, 2.2 s of them before the work begins.
 SECONDS_EACH = 3.0
 
 
