@@ -92,7 +92,7 @@ def measured(made: common.Sequence_, science: int, psf: int, copies: int) -> tup
     source = association(folder, made, science, psf, copies)
     command = common.webbalign_command(
         source, output, align_refs__align_to="each", align_refs__save_psfalign="false",
-        align_refs__override_psfmask=made.mask, figure="false",
+        align_refs__override_psfmask=made.mask, figure="false", report="false",
         executor="processes", workers=WORKERS, memory=MEMORY,
     )  # fmt: skip
     begin = time.perf_counter()
@@ -133,9 +133,8 @@ def main() -> bool:
     made = common.simulated(nints=2, ref_nints=1 if chosen.quick else 2)
     nref = sum(item["is_psf"] for item in made.truth["exposures"])
     nref *= 1 if chosen.quick else 2
-    ten = 3 if chosen.quick else 10
-    times = (1, ten) if chosen.quick else (1, 2, 5, ten)
-    # integrations of science and of references that the other directions hold fast
+    times = (1, 3) if chosen.quick else (1, 2, 5, 10)
+    # how often the integrations of science and of references are repeated in all directions
     few, some = (1, 1) if chosen.quick else (5, 5)
     lines = [Line("science integrations"), Line("references"), Line("science exposures")]
     for k in times:
@@ -143,13 +142,11 @@ def main() -> bool:
             lines,
             (
                 (few * k, some, 1, 4 * few * k),
-                (1, 10 * k if not chosen.quick else k, 1, nref * (1 if chosen.quick else 10) * k),
-                (few, some, min(k, 5), 2 * min(k, 5)),
+                (1, some * k, 1, nref * some * k),
+                (1, some, k, 2 * k),
             ),
             strict=True,
         ):
-            if size in line.sizes:
-                continue
             wall, peak = measured(made, science, psf, copies)
             line.sizes.append(size)
             line.walls.append(wall)

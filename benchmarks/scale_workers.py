@@ -23,7 +23,7 @@ def main() -> bool:
     """Measure and report."""
     chosen = common.arguments(__doc__, n=(3, "runs of each"))
     report = Report("5.3", "scale_workers", "Scale: two workers against one")
-    size = {"nints": 4, "ref_nints": 1} if chosen.quick else {"nints": 40, "ref_nints": 10}
+    size = {"nints": 4, "ref_nints": 1} if chosen.quick else {"nints": 60, "ref_nints": 10}
     made = common.simulated(**size)
     used: dict[int, list[common.Usage]] = {1: [], 2: []}
     products = {}
@@ -33,6 +33,7 @@ def main() -> bool:
             executor = {"executor": "processes"} if workers > 1 else {"executor": "serial"}
             command = common.webbalign_command(
                 made.association, output, align_refs__align_to="each", figure="false",
+                report="false",
                 align_refs__save_psfalign="false", align_refs__override_psfmask=made.mask,
                 workers=workers, **executor,
             )  # fmt: skip

@@ -13,9 +13,12 @@ from webbalign.cli.reporting import pairs, report
 from webbalign.cli.running import EXECUTION, chosen_executor, for_stpipe, not_aligned, written
 from webbalign.cli.terminal import Terminal
 from webbalign.core.errors import WebbalignError
+from webbalign.execution.fresh_processes import fresh_processes
 
 __all__ = ["run_coron3"]
 
+# As Coron3Pipeline has it, which is not imported yet.
+_WORKERS_NEED = ("webbalign.pipelines.coron3",)
 _NOT_OF_THE_PIPELINE = ("dry_run", "star_flux", *EXECUTION)
 
 
@@ -26,6 +29,15 @@ def run_coron3(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     check_options(parsed)
     pairs(parsed.get("mark") or ())
     options = pipeline_options(parsed)
+    # the server of the workers imports while this process does, on another core
+    works = options["executor"] == "processes" and not parsed.get("dry_run", default=False)
+    with fresh_processes(_WORKERS_NEED if works else ()):
+        return _run(associations, options, parsed, terminal)
+
+
+def _run(
+    associations: list[str], options: dict[str, Any], parsed: Parsed, terminal: Terminal
+) -> int:
     from webbalign.pipelines import coron3
 
     terminal.adopt_libraries()
