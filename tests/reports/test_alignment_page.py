@@ -114,8 +114,6 @@ def test_the_moves_are_those_of_the_pixels(field, products):
         row = next(row for row in products.solution.images if row.group_id == moved.name)
         sky = []
         for path in (products.images[row.filename], field.truth.parent / row.filename):
-            path = next(iter(find_images([path.parent, *path.parent.glob("F*")], [path.name])
-                             .values())) if not path.exists() else path  # fmt: skip
             info = read_info(path)
             middle = np.array(info.shape[::-1]) / 2 - 0.5
             sky.append(np.array(info.wcs(*middle, with_bounding_box=False)))
@@ -187,7 +185,6 @@ def test_images_without_a_table_tell_what_they_can(copy, products):
         np.testing.assert_allclose(
             found.outlines[row.filename], products.outlines[known.filename], atol=1e-6
         )
-    assert report_alignment(found, copy / "r")[0].is_file()
 
 
 def test_what_went_wrong_is_said_in_words(products):
@@ -228,6 +225,7 @@ def test_markup_in_names_is_text(copy):
     solution = read_solution(copy / "tweakreg_solution.ecsv")
     rows = [replace(row, reason="<script>alert(1)</script>") for row in solution.images]
     write_solution(replace(solution, images=tuple(rows)), copy / "tweakreg_solution.ecsv")
+    (copy / "tweakreg_solution.asdf").unlink()  # (fewer figures)
     page, *_ = report_alignment(alignment_products(copy / "tweakreg_solution.ecsv"))
     assert "<script>alert" not in page.read_text()
     assert "&lt;script&gt;alert" in page.read_text()
