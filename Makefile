@@ -51,6 +51,8 @@ demo: $(RUN)
 	@echo
 	@echo "Pictures (before, PSF model, after, combined):"
 	@ls -1 $(DEMO_DIR)/products/*.png
+	@echo "The report (open it in a browser):"
+	@ls -1 $(DEMO_DIR)/products/*_report.html
 
 test: $(DEV)
 	$(PYTEST)
