@@ -34,7 +34,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "_gallery",
     "filename_pattern": r"/plot_",
     "image_scrapers": ("gallery_images",),
-    "reset_modules": (),
+    "reset_modules": ("gallery_images.quiet",),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,

@@ -6,6 +6,7 @@ they are copied into the page, under the block that made them.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from sphinx_gallery.scrapers import figure_rst
 
 def _get_sg_image_scraper() -> Any:
     return report_figures
+
+
+def quiet(gallery_conf: dict[str, Any], name: str) -> None:
+    """Keep the log of one script, which stpipe has turned on, out of the next one's build."""
+    for logger in ("stpipe", "webbalign"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 def report_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import glob
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,7 +33,7 @@ QUICK = ("docs/start.md",)
 NOT_RUN = {
     "pip install": "installs packages",
     ". .venv/bin/activate": "changes the shell that reads it",
-    "make": "installs packages; the targets are looked for, `make demo` is what start.md does",
+    "make": "the targets are looked for; `make demo` has a test, the others are what is running",
     "dask-ssh": "needs other computers",
     "dask scheduler": "runs until it is ended",
     "srun": "needs SLURM",
@@ -201,6 +203,26 @@ def test_commands_with_addresses_work(laid_out, bucket):
         server.put("data/x_asn.json", Path("asn.json").read_bytes())
         server.put("gaia.ecsv", Path("gaia.ecsv").read_bytes())
         run_page(CLOUD, {"https://host.org/": server.address("")})
+
+
+@pytest.mark.slow
+def test_make_demo_ends_with_a_picture(tmp_path):
+    """All of it but the installation, for which this environment stands."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "webbalign"):
+        program = Path(sys.executable).parent / name
+        if not program.is_file():
+            pytest.skip(f"{name} is not installed beside this Python")
+        (programs / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+        (programs / name).chmod(0o755)
+    (tmp_path / "venv" / ".stamp-run").touch()
+    words = [f"VENV={tmp_path / 'venv'}", f"DEMO_DIR={tmp_path / 'demo'}"]
+    ended = subprocess.run(
+        ["make", "-C", ROOT, "demo", *words], capture_output=True, text=True, check=True
+    )
+    (picture,) = (tmp_path / "demo" / "products").glob("*_i2d.png")
+    assert str(picture) in ended.stdout
 
 
 @pytest.fixture
