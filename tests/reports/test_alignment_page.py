@@ -217,7 +217,9 @@ def test_of_many_images_the_worst_are_shown(products):
     rows[3] = replace(rows[3], rms=1.0)
     found = image_gallery(replace(products, solution=replace(products.solution, images=rows)), 2)
     names = [plot.name for plot in found.plots]
-    assert [name.split("_")[1] for name in names] == [row.filename.split("_")[0] for row in rows[2:]]
+    assert [name.split("_")[1] for name in names] == [
+        row.filename.split("_")[0] for row in rows[2:]
+    ]
     assert "Of 4 images" in found.good
 
 
