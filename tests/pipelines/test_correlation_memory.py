@@ -44,13 +44,14 @@ def test_what_is_granted_fits(memory, workers, largest):
     try:
         granted = fitting_map(own_map, job, largest)
     except OptionError:
-        assert memory < ALONE + largest + 10e6
+        assert memory < max(ALONE, SHARED + workers * WORKER) + largest + 10e6
         return
     if granted is own_map:
         assert SHARED + workers * (WORKER + largest) < memory
     else:
         assert granted is builtins.map
-        assert ALONE + largest < memory
+        idle = ALONE if workers == 1 else SHARED + workers * WORKER
+        assert idle + largest < memory
 
 
 def test_without_a_bound_workers_work():

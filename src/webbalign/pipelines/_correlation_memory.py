@@ -91,13 +91,15 @@ def fitting_map(map: Map, job: Bounded, largest: float) -> Map:
     """
     if job.memory is None:
         return map
-    kept = len(job.paths) * PER_IMAGE
-    alone = kept + ALONE + largest
-    if job.workers > 1 and kept + SHARED + job.workers * (WORKER + largest) <= job.memory:
+    # workers that are idle keep what they have imported
+    idle = SHARED + job.workers * WORKER if job.workers > 1 else ALONE
+    least = len(job.paths) * PER_IMAGE + idle + largest
+    if job.workers > 1 and least + (job.workers - 1) * largest <= job.memory:
         return map
-    if alone <= job.memory:
+    if least <= job.memory:
         return builtins.map
+    what = f"with {job.workers} workers" if job.workers > 1 else "in one process"
     raise OptionError(
         f"option 'memory' is {job.memory / 1e6:.0f} MB; the stacks need at least "
-        f"{alone / 1e6:.0f} MB"
+        f"{least / 1e6:.0f} MB {what}"
     )
