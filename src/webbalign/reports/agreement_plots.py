@@ -51,8 +51,8 @@ def plot_closures(
         f"{'Mean difference of stars in' if stars else 'Shift between images of'} two "
         f"{what} after the correction. Good: a cloud about zero no larger than the error bars; "
         f"points that stand off belong to {what} that others contradict.",
-        f"What is left in {len(known)} pair{'s' * (len(known) != 1)} of {what}: median {np.median(length):.2g} mas, "
-        f"largest {length.max():.2g} mas.",
+        f"What is left in {len(known)} pair{'s' * (len(known) != 1)} of {what}: "
+        f"median {np.median(length):.2g} mas, largest {length.max():.2g} mas.",
     )  # fmt: skip
 
 

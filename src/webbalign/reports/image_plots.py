@@ -98,8 +98,8 @@ def _draw_sources(
         good = image[np.isfinite(image)]
         low, top = np.percentile(good, (2, 99.7)) if good.size else (0.0, 1.0)
         # noise in many shades would be most of the page
-        image = np.floor(_SHADES * (image - low) / max(top - low, 1e-9)) / _SHADES
-        axis.imshow(image, origin="lower", cmap="gray_r", extent=extent, vmin=0,
+        shades = np.floor(_SHADES * (image - low) / max(top - low, 1e-9)) / _SHADES
+        axis.imshow(shades, origin="lower", cmap="gray_r", extent=extent, vmin=0,
                     vmax=1, interpolation="nearest")  # fmt: skip
     look: dict[str, Any] = {"facecolor": "none", "lw": 0.9}
     size = min(1.0, max(0.25, _SEVERAL / max(len(stars), 1)))
