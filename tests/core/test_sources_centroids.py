@@ -193,17 +193,22 @@ def test_nebulosity_moves_stars_little_and_is_known_of():
     assert 0.6 < np.sqrt(np.mean((deviation / sigma) ** 2)) < 1.5
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_knots_of_a_nebula_make_no_psf(seed):
-    """Hundreds of knots, wider than the stars and fainter, leave a dozen stars what they are."""
+def knotted(seed: int) -> np.ndarray:
+    """Clouds (300, 300) with four hundred knots."""
     random = np.random.default_rng(seed)
-    field = star_field(12, (300, 300), 2.8, flux=(5e3, 2e4), separation=40)
     y, x = np.mgrid[:300, :300]
     clouds = gaussian_filter(random.normal(size=x.shape), 15) * 600
     for at_x, at_y in random.uniform(5, 295, (400, 2)):
         width = np.hypot(x - at_x, y - at_y) / 1.8
         clouds += random.uniform(15, 40) * np.exp(-0.5 * width**2)
-    cloudy = replace(field, data=(field.data + clouds).astype(np.float32))
+    return clouds
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_knots_of_a_nebula_make_no_psf(seed):
+    """Hundreds of knots, wider than the stars and fainter, leave a dozen stars what they are."""
+    field = star_field(12, (300, 300), 2.8, flux=(5e3, 2e4), separation=40)
+    cloudy = replace(field, data=(field.data + knotted(seed)).astype(np.float32))
     found = []
     for threshold in (100.0, 5.0):
         options = SourceFinding(snr_threshold=threshold, brightest=None, bkg_boxsize=60, **LOOSE)
@@ -212,3 +217,24 @@ def test_knots_of_a_nebula_make_no_psf(seed):
     assert len(found[0]) == len(found[1]) == 10
     few, many = (np.sqrt(np.mean(deviation**2)) for deviation in found)
     assert many < 1.2 * few
+
+
+@pytest.mark.parametrize(("seed", "beside"), [(1, (1, 0)), (2, (-1, 1)), (3, (0, -2))])
+def test_bad_pixels_in_the_few_stars_of_a_nebula_cost_pixels(seed, beside):
+    """They still make the PSF: of knots alone, which are wider, it was that of no star."""
+    field = star_field(4, (300, 300), 2.8, flux=(2e4, 3e4), seed=seed, separation=30)
+    data = (field.data + knotted(seed)).astype(np.float32)
+    bad = np.zeros(data.shape, bool)
+    rows, columns = np.rint(field.y).astype(int), np.rint(field.x).astype(int)
+    bad[rows + beside[1], columns + beside[0]] = True
+    options = SourceFinding(snr_threshold=5.0, brightest=None, bkg_boxsize=60, **LOOSE)
+    stated, places = [], []
+    for flagged in (None, bad):
+        sources = find_sources(data, field.err, flagged, fwhm=seen(2.8), options=options)
+        found = np.stack([sources.xcentroid, sources.ycentroid], axis=1)
+        away, star = cKDTree(found).query(np.stack([field.x, field.y], axis=1))
+        assert away.max() < 0.5
+        stated.append(np.hypot(sources.x_err[star], sources.y_err[star]))
+        places.append(found[star])
+    assert (stated[1] < 1.5 * stated[0]).all()
+    assert (np.hypot(*(places[0] - places[1]).T) < 3 * stated[0]).all()

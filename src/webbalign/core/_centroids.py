@@ -16,6 +16,7 @@ from webbalign.core._psf_choice import (
     WIDE_SCALES,
     builders_of,
     core_pixels,
+    covered,
     misfits,
     model_excess,
     suited,
@@ -214,8 +215,6 @@ def _described(
     core = core_pixels(cutouts.half, psf.fwhm)
     sharpest = (fits.residual * (cutouts.used & core)).max(axis=(1, 2))
     sharpest = sharpest / (flux * fits.shape.max(axis=(1, 2)))
-    light = np.square(fits.shape) * core
-    covered = (light * cutouts.used).sum(axis=(1, 2)) / light.sum(axis=(1, 2))
     return Centroids(
         x=x + fits.offset[:, 0],
         y=y + fits.offset[:, 1],
@@ -225,6 +224,6 @@ def _described(
         snr=flux / np.sqrt(fits.covariance[:, 0, 0]),
         misfit=misfits(cutouts, fits, psf.fwhm),
         sharpest=sharpest,
-        covered=covered,
+        covered=covered(cutouts, fits, psf.fwhm),
         psf=psf,
     )

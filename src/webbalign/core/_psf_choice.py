@@ -9,11 +9,13 @@ import numpy as np
 from webbalign.core._star_fit import Cutouts, Psf, StarFits, fit_stars, model_variance
 
 __all__ = [
+    "COVERED",
     "SCALES",
     "WIDE_SCALES",
     "builders_of",
     "core_pixels",
     "core_sum",
+    "covered",
     "misfits",
     "model_excess",
     "suited",
@@ -26,6 +28,7 @@ WIDE_SCALES = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45, 1.7,
 TRIED = 60  # sources, at most
 CLEARLY = 1.3  # ratio of misfits
 NO_BUILDER = 0.2  # misfit of a source that is not to make a PSF of
+COVERED = 0.5  # least part of a star's core that must be seen
 BRIGHT = 50.0  # signal to noise of stars that tell the errors of the model
 FEWEST = 3  # sources that a PSF is made of in nebulae, bright or not
 ENOUGH = 500.0  # signal to noise of all of them together
@@ -83,6 +86,13 @@ def core_sum(cutouts: Cutouts, values: np.ndarray, fwhm: float) -> np.ndarray:
     return total
 
 
+def covered(cutouts: Cutouts, fits: StarFits, fwhm: float) -> np.ndarray:
+    """Return the part (n,) of the PSF's core, by weight in the fit, that good pixels cover."""
+    light = np.square(fits.shape) * core_pixels(cutouts.half, fwhm)
+    part: np.ndarray = (light * cutouts.used).sum(axis=(1, 2)) / light.sum(axis=(1, 2))
+    return part
+
+
 def misfits(cutouts: Cutouts, fits: StarFits, fwhm: float) -> np.ndarray:
     """Return the rms of the cores' pixels about the model beyond noise, relative to the model."""
     beyond = core_sum(cutouts, np.square(fits.residual) - cutouts.variance, fwhm)
@@ -91,10 +101,16 @@ def misfits(cutouts: Cutouts, fits: StarFits, fwhm: float) -> np.ndarray:
 
 
 def builders_of(cutouts: Cutouts, fits: StarFits, psf: Psf) -> np.ndarray:
-    """Choose the sources to make the PSF of, as indices: bright, whole, and like most others."""
+    """Choose the sources to make the PSF of, as indices: bright, whole, and like most others.
+
+    Amid nebulosity a frame may have one bright star. It makes a better PSF without a bad pixel
+    than knots do with all of theirs.
+    """
     misfit = misfits(cutouts, fits, psf.fwhm)
     snr = fits.flux / np.sqrt(fits.covariance[:, 0, 0])
     whole = (cutouts.used | ~core_pixels(cutouts.half, psf.fwhm)).all(axis=(1, 2))
+    if cutouts.slope:
+        whole = covered(cutouts, fits, psf.fwhm) >= COVERED
     usable = np.flatnonzero(
         whole & (snr > 10) & (np.abs(fits.offset).max(axis=1) < max(1.0, psf.fwhm / 2))
     )

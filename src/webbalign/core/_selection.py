@@ -10,6 +10,7 @@ from webbalign.core._blemishes import BurntStars, duplicates, in_halo, on_burnt
 from webbalign.core._centroids import NO_STAR, Centroids, fit_centroids, stamp_radius
 from webbalign.core._detection import Frame
 from webbalign.core._finders import Found, kernel_radius
+from webbalign.core._psf_choice import COVERED
 from webbalign.core._source_types import SourceFinding, SourceFlag, Sources, SourceStatus
 
 __all__ = ["Search", "as_found", "fitted", "optical_fwhm"]
@@ -17,7 +18,6 @@ __all__ = ["Search", "as_found", "fitted", "optical_fwhm"]
 PIXEL = 0.5  # in quadrature, px
 
 SHARPEST = 0.5  # see Centroids.sharpest
-COVERED = 0.5  # least part of a star's core that must be seen
 # Rms of the finders' own centroids with the place of a star in its pixel, one axis, px: measured
 # on stars with a FWHM of 1 to 2.4 px, for which it changes a lot with kernel and FWHM.
 PIXEL_PHASE = {"iraf": 0.03, "dao": 0.04, "segmentation": 0.04}
