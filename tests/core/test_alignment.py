@@ -56,3 +56,25 @@ def test_a_reference_that_was_not_fitted_stays_in_place(pairs):
     assert fits[2].status is not FitStatus.OK
     data, _, _ = stack.shifted(fits, AlignRefs(shift_padding=0))
     np.testing.assert_allclose(data[2], stack.images[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["mask", "mask_and_errors"])
+def test_what_is_kept_of_the_references_changes_no_fit(pairs, weighting):
+    options = AlignRefs(fit_weighting=weighting)
+    kept = PsfFrames(references(pairs), WEIGHT, options, keep=True)
+    (fresh,) = fit_frames([frame(pairs)], PsfFrames(references(pairs), WEIGHT, options))
+    for _ in range(2):
+        (fits,) = fit_frames([frame(pairs)], kept)
+        for fit, other in zip(fits, fresh, strict=True):
+            assert (fit.dx, fit.dy, fit.flux_ratio) == (other.dx, other.dy, other.flux_ratio)
+            np.testing.assert_array_equal(fit.covariance, other.covariance)
+
+
+def test_shifted_references_go_where_they_are_wanted(pairs):
+    stack, options = references(pairs), AlignRefs()
+    (fits,) = fit_frames([frame(pairs)], PsfFrames(stack, WEIGHT, options))
+    shape = stack.images.shape
+    out = (np.empty(shape, "f4"), np.empty(shape, "f4"), np.empty(shape, "u4"))
+    stack.shifted(fits, options, out)
+    for one, other in zip(out, stack.shifted(fits, options), strict=True):
+        np.testing.assert_array_equal(one, other)

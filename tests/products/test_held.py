@@ -147,3 +147,15 @@ def test_products_are_not_replaced_against_the_will(exposure, tmp_path):
     with pytest.raises(InputError, match="exists already"):
         held.save_held(held.hold(exposure, tmp_path), tmp_path / "b.fits", overwrite=False)
     assert (tmp_path / "b.fits").read_text() == "precious"
+
+
+def test_a_large_cube_is_written_image_by_image_with_the_same_content(exposure, tmp_path):
+    cube = models.open_cube(exposure, wcs=False)
+    stack = models.new_cube(cube, cube.data, cube.err, cube.dq)
+    assert held.is_large(stack.data)
+    held.save_held(stack, tmp_path / "one.fits")
+    models.save(stack, tmp_path / "other.fits")
+    same_content(tmp_path / "one.fits", tmp_path / "other.fits", without=("ASDF",))
+    with CubeModel(str(tmp_path / "one.fits")) as opened:
+        np.testing.assert_array_equal(opened.data, cube.data)
+        np.testing.assert_array_equal(opened.dq, cube.dq)

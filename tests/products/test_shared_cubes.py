@@ -118,3 +118,12 @@ def test_an_array_that_is_not_in_the_file_is_zero(cube, tmp_path):
     file = shared.located()
     without = CubeFile(file.path, file.shape, (file.places[0], None, file.places[2]), file.mark)
     assert not without.read(slice(0, 5)).err.any()
+
+
+def test_images_of_a_model_are_not_copied_and_cannot_be_changed(cube, tmp_path):
+    images = SharedCube(cube, tmp_path).read(slice(1, 3))
+    assert np.shares_memory(images.data, cube.data)
+    with pytest.raises(ValueError, match="read-only"):
+        images.dq[0, 0, 0] = 1
+    images = SharedCube(cube, tmp_path).read(slice(1, 3))
+    check(images, cube, slice(1, 3))

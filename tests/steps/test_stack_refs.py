@@ -41,3 +41,20 @@ def test_other_sizes_are_refused_with_both_names(folder, sequence):
     assert sequence.psf[1] in str(error.value)
     with pytest.raises(InputError, match="no PSF exposures"):
         StackRefsStep.call([], configure_log=False)
+
+
+def test_gathered_one_by_one_is_the_stack_of_all(folder, sequence):
+    stack = StackRefsStep.call([str(folder / name) for name in sequence.psf], configure_log=False)
+    cubes = [models.open_cube(folder / name) for name in sequence.psf]
+    step = StackRefsStep()
+    gathered = step.gather((15, 80, 80))
+    for cube in cubes:
+        gathered.add(cube.meta.filename, cube)
+    found = step.process(gathered)
+    for name in ("data", "err", "dq"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(stack, name))
+    np.testing.assert_array_equal(
+        models.extension(found, "PSFSRC")["integration"],
+        models.extension(stack, "PSFSRC")["integration"],
+    )
+    assert found.meta.wcsinfo.crpix1 == cubes[0].meta.wcsinfo.crpix1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -60,31 +59,17 @@ class PsfFrame:
             if not weight2.any():
                 raise InputError(name, "no finite pixel of the PSF has weight")
             image = fill_bad_pixels(image, None, box=3, name=name)
-        own, self.known = checked_variance(variance, image, name)
+        self.variance, self.known = checked_variance(variance, image, name)
         self.has_variance = variance is not None
         # frames of one stack share their weight: it is kept here only where it is another one
         self._weight2 = None if self.whole else weight2
         self._set_image(image, weight2)
-        # one frame is kept for each image of a stack: in the precision in which it was given
-        self._variance = own if self.known is not None or variance is None else np.asarray(variance)
-        if self.whole:
-            self._image = np.asarray(psf)
         self.weight_sum = float(weight2.sum())
         self.n_pixels = int(np.count_nonzero(weight2))
-        self.variance_sum = float(np.vdot(weight2, own))
-
-    @property
-    def image(self) -> Array:
-        """The image (ny, nx), all pixels finite, in double precision."""
-        return np.asarray(self._image, dtype=np.float64)
-
-    @property
-    def variance(self) -> Array:
-        """The variance of the image (ny, nx), all values finite, in double precision."""
-        return np.asarray(self._variance, dtype=np.float64)
+        self.variance_sum = float(np.vdot(weight2, self.variance))
 
     def _set_image(self, image: Array, weight2: Array) -> None:
-        self._image = image
+        self.image = image
         weighted = weight2 * image
         #: complex conjugate of the half spectrum of w^2 T
         self.spectrum = scipy.fft.rfft2(weighted, workers=1).conj()

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from webbalign.core._shift_noise import ScoreMoments
 from webbalign.core.fourier import Shifter, SparseFlags, shift_error, shift_positive
 from webbalign.core.registration import AlignRefs, FitStatus, PsfFrame, Registrar, ShiftFit
 
 __all__ = ["Frame", "PsfFrames", "References", "fit_frames", "fit_prepared", "prepare_frames"]
-
-Floats = NDArray[Any]  # of either precision
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,8 @@ class PsfFrames:
         1 = full use, 0 = ignored.
     options : AlignRefs
     keep : bool
-        Whether they are kept (1.3 MB each at 320 x 320) for the next exposure.
+        Whether the dearest part of them, what covariances are made of (0.1 MB each at 320 x 320),
+        is kept for the next exposure.
     """
 
     def __init__(
@@ -156,26 +155,30 @@ class PsfFrames:
     ) -> None:
         self.references, self.weight, self.options = references, weight, options
         self._keep = keep
-        self._frames: dict[int, PsfFrame] = {}
+        self._moments: dict[int, ScoreMoments] = {}
 
     def __iter__(self) -> Iterator[PsfFrame]:
         for index in range(len(self.references)):
-            frame = self._frames.get(index) or self._prepare(index)
-            if self._keep:
-                self._frames[index] = frame
+            frame = self._prepare(index)
+            if index in self._moments:
+                frame.moments = self._moments[index]
             yield frame
+            if self._keep and "moments" in vars(frame):
+                self._moments[index] = frame.moments
 
     def _prepare(self, index: int) -> PsfFrame:
         stack = self.references
-        variance = np.square(stack.errors[index])
+        variance = np.square(stack.errors[index], dtype=np.float64)
         known = _known(variance, stack.good[index], self.options)
         return PsfFrame(stack.images[index], self.weight, known)
 
 
-def _known(variance: Floats, good: NDArray[np.bool_], options: AlignRefs) -> Floats:
+def _known(
+    variance: NDArray[np.float64], good: NDArray[np.bool_], options: AlignRefs
+) -> NDArray[np.float64]:
     # a repaired pixel carries no information: with errors at hand it gets no weight
     by_errors = options.fit_weighting == "mask_and_errors"
-    return np.where(good, variance, variance.dtype.type(np.inf)) if by_errors else variance
+    return np.where(good, variance, np.inf) if by_errors else variance
 
 
 def prepare_frames(

@@ -24,6 +24,7 @@ from webbalign.products import models
 from webbalign.products.associations import Association, check_members, load_association
 from webbalign.products.atomic import refuse_input
 from webbalign.products.coron_products import count_outliers, mean_image
+from webbalign.products.headers import read_header
 from webbalign.products.held import hold
 from webbalign.products.names import exposure_product, root, source_product
 from webbalign.products.provenance import Finding, Recipe, State, judge, keep
@@ -35,7 +36,7 @@ from webbalign.steps.align_refs import AlignRefsStep
 from webbalign.steps.klip import KlipStep
 from webbalign.steps.outlier_detection import OutlierDetectionStep
 from webbalign.steps.resample import Average, ResampleStep
-from webbalign.steps.stack_refs import StackRefsStep
+from webbalign.steps.stack_refs import Gathered, StackRefsStep
 
 __all__ = ["Coron3Pipeline", "Coron3Result", "plan", "run", "status"]
 
@@ -181,15 +182,12 @@ class Coron3Pipeline(WebbPipeline):
         """Flag and stack the PSF exposures."""
         progress = self.runtime.progress
         progress.start("flag PSF exposures", len(association.psf))
-        exposures: list[Later[CubeModel]] = []
-        # What is flagged here stays in memory until it is stacked: its stack, prepared, and made a
-        # matrix of modes will take more. What is not, or does not fit, is read once more.
-        stays = self._pieces.in_memory and not self._flagged_elsewhere
+        gathered = self._room_for_stack(association)
         for path in association.psf:
             first = path == association.psf[0]
             exposure = self._flagged(path, partial(self._open_psf, first=first))
-            if stays:
-                exposures.append(exposure)
+            if gathered is not None:
+                gathered.add(exposure.model.meta.filename, exposure.model)
             progress.advance()
         progress.done()
         self.summary.n_psf_outliers = sum(self._n_outliers[path] for path in association.psf)
@@ -197,10 +195,24 @@ class Coron3Pipeline(WebbPipeline):
         if self.kept(place, recipe):
             return Later(lambda: models.open_cube(place))
         files = [str(self.recipes.flagged(path)) for path in association.psf]
-        stack = self.stack_refs.run([exposure.model for exposure in exposures] or files)
-        exposures.clear()
+        stack = self.stack_refs.run(files if gathered is None else gathered)
         self.write(stack, place.name, recipe=recipe)
         return Later(lambda: stack)
+
+    def _room_for_stack(self, association: Association) -> Gathered | None:
+        """Return room for the stack if each exposure is put there when it is flagged.
+
+        Not if they are flagged elsewhere, or were by an earlier run, or a hook wants files or may
+        have changed their size: then their products are read.
+        """
+        hooks = self._has_hooks or self.stack_refs.pre_hooks
+        if self.runtime.resume or self._flagged_elsewhere or hooks or not self._pieces.in_memory:
+            return None
+        headers = [read_header(path) for path in association.psf]
+        if len({header.image_shape for header in headers}) > 1:
+            return None  # refused below, by name
+        npsfs = sum(header.nints for header in headers)
+        return self.stack_refs.gather((npsfs, *headers[0].image_shape))
 
     def _open_psf(self, path: Path, *, first: bool) -> CubeModel:
         # the metadata of the stack are those of its first exposure; a hook may want all

@@ -19,11 +19,8 @@ __all__ = ["Cut", "cut"]
 # Resident bytes without data, measured: the process of the user, and a worker.
 MAIN, WORKER = 350e6, 220e6
 # Bytes per pixel: of a reference kept prepared, of one in the matrix of the modes, of one that is
-# being prepared or shifted, of a science image prepared for fits, of what errors are made of; of a
-# reference prepared for fits and shifts that is kept from one exposure to the next.
-KEPT, IN_MATRIX, AT_WORK, IN_FIT, IMAGES, PREPARED = 20, 9, 60, 120, 400, 18
-# References that are kept so, at most: it saves a second in a hundred or two.
-MOST_PREPARED = 200
+# being prepared or shifted, of a science image prepared for fits, of what errors are made of.
+KEPT, IN_MATRIX, AT_WORK, IN_FIT, IMAGES = 20, 9, 60, 120, 400
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,10 @@ class Cut:
         made anew, a few at a time, and lie in scratch files.
     block : int
         Largest number of integrations that are fitted together.
-    prepared : bool
-        Whether what the fits and shifts of all references need is kept, too.
     """
 
     in_memory: bool
     block: int
-    prepared: bool = False
 
 
 def cut(runtime: Runtime, npsfs: int, npix: int) -> Cut:
@@ -68,9 +62,7 @@ def cut(runtime: Runtime, npsfs: int, npix: int) -> Cut:
     whole = npsfs * npix * (KEPT + IN_MATRIX)
     in_memory = share >= whole + npix * IN_FIT
     left = share - whole if in_memory else share
-    block = int(min(max(left / (npix * IN_FIT), 1), BLOCK))
-    fits = left - npix * IN_FIT * block >= npsfs * npix * PREPARED
-    return Cut(in_memory, block, in_memory and fits and npsfs <= MOST_PREPARED)
+    return Cut(in_memory, int(min(max(left / (npix * IN_FIT), 1), BLOCK)))
 
 
 def _half_of_machine() -> float:

@@ -76,8 +76,6 @@ class SharedReferences:
     keep : bool
         Whether what is prepared stays in memory (20 bytes per pixel); else it is read and prepared
         anew each time.
-    keep_prepared : bool
-        Whether also what their fits and shifts need stays, from one exposure to the next.
     """
 
     def __init__(
@@ -88,10 +86,9 @@ class SharedReferences:
         name: str | None,
         *,
         keep: bool = True,
-        keep_prepared: bool = False,
     ) -> None:
         self.cube, self.outside, self.options, self.name = cube, outside, options, name
-        self.keep, self.keep_prepared = keep, keep and keep_prepared
+        self.keep = keep
         self._kept: list[tuple[slice, References]] = []
         self._frames: tuple[np.ndarray, list[tuple[slice, PsfFrames]]] | None = None
         self._lock = threading.Lock()
@@ -116,7 +113,7 @@ class SharedReferences:
     def frames(self, weight: np.ndarray) -> Iterator[tuple[slice, PsfFrames]]:
         """Yield them prepared for fits under a weight (ny, nx)."""
         once = self.options.align_to != "each"  # each reference is fitted once per exposure
-        if not (once and self.keep_prepared):
+        if not (once and self.keep):
             for rows, references in self.blocks():
                 yield rows, PsfFrames(references, weight, self.options)
             return
@@ -129,8 +126,7 @@ class SharedReferences:
         yield from self._frames[1]
 
     def _prepared(self) -> Iterator[tuple[slice, References]]:
-        # each is shifted many times
-        several = self.keep_prepared or (self.keep and self.options.align_to == "each")
+        several = self.keep and self.options.align_to == "each"  # each is shifted many times
         for start in range(0, len(self), REFERENCES_AT_ONCE):
             rows = slice(start, min(start + REFERENCES_AT_ONCE, len(self)))
             images = self.cube.read(rows)
@@ -140,8 +136,7 @@ class SharedReferences:
             yield rows, References(data.astype(np.float32), err, flags, good, keep_spectra=several)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        keep = (self.keep, self.keep_prepared)
-        return _in_this_process, (self.cube, self.outside, self.options, self.name, keep)
+        return _in_this_process, (self.cube, self.outside, self.options, self.name, self.keep)
 
 
 # The references that were last sent to this process: tasks of one map, and of the next, share them.
@@ -149,18 +144,11 @@ _last: tuple[Any, SharedReferences] | None = None
 
 
 def _in_this_process(
-    cube: CubeFile,
-    outside: np.ndarray,
-    options: AlignRefs,
-    name: str | None,
-    keep: tuple[bool, bool],
+    cube: CubeFile, outside: np.ndarray, options: AlignRefs, name: str | None, keep: bool
 ) -> SharedReferences:
     global _last
     key = (cube, outside.tobytes(), options, name, keep)
     if _last is None or _last[0] != key:
         _last = None  # gone before the next are prepared
-        _last = (
-            key,
-            SharedReferences(cube, outside, options, name, keep=keep[0], keep_prepared=keep[1]),
-        )
+        _last = key, SharedReferences(cube, outside, options, name, keep=keep)
     return _last[1]

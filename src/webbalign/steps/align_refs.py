@@ -184,10 +184,7 @@ class AlignRefsStep(WebbStep):
             if known.options == self.options and known.keep == pieces.in_memory:
                 return known
         cube, name = SharedCube(stack, self._folder), stack.meta.filename
-        references = SharedReferences(
-            cube, outside, self.options, name,
-            keep=pieces.in_memory, keep_prepared=pieces.prepared and self.parent is not None,
-        )  # fmt: skip
+        references = SharedReferences(cube, outside, self.options, name, keep=pieces.in_memory)
         if self.parent is not None:
             self._known = (stack, references)
         return references

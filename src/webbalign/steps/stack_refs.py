@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,43 @@ from webbalign.products.shared_arrays import scratch_array
 from webbalign.steps._memory import cut
 from webbalign.steps.base import WebbStep
 
-__all__ = ["StackRefsStep", "exposure_of_references"]
+__all__ = ["Gathered", "StackRefsStep", "exposure_of_references"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(repr=False, eq=False)
+class Gathered:
+    """The integrations of some exposures, copied one exposure after the other.
+
+    Attributes
+    ----------
+    room : dict of ndarray
+        data, err and dq of the stack, (npsfs, ny, nx).
+    names : list of str
+        The exposures that are in it.
+    counts : list of int
+        Number of integrations of each.
+    like : CubeModel or None
+        The first of them, for its metadata.
+    """
+
+    room: dict[str, np.ndarray]
+    names: list[str | None] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    like: CubeModel | None = None
+
+    def add(self, name: str | None, cube: CubeModel) -> None:
+        """Copy an exposure to the end."""
+        start = sum(self.counts)
+        for key, array in self.room.items():
+            images = getattr(cube, key)
+            for i in visit(images):
+                array[start + i] = images[i]
+                release(array)
+        self.names.append(name)
+        self.counts.append(len(cube.data))
+        self.like = self.like or cube
 
 
 class StackRefsStep(WebbStep):
@@ -31,13 +66,16 @@ class StackRefsStep(WebbStep):
     class_alias = "webbalign_stack_refs"
     product = "psfstack"
 
-    def process(self, source: str | Sequence[str | CubeModel], *more: str | CubeModel) -> CubeModel:
+    def process(
+        self, source: str | Sequence[str | CubeModel] | Gathered, *more: str | CubeModel
+    ) -> CubeModel:
         """Stack PSF exposures.
 
         Parameters
         ----------
-        source : str or sequence
-            An association (its psf members are stacked), or exposures as files or models.
+        source : str, sequence or Gathered
+            An association (its psf members are stacked), exposures as files or models, or what
+            :meth:`gather` was filled with.
 
         Returns
         -------
@@ -50,27 +88,28 @@ class StackRefsStep(WebbStep):
         InputError
             If there is no exposure, or two of them differ in size (both are named).
         """
-        sources = [*_members(source), *more]
+        gathered = source
+        if not isinstance(gathered, Gathered):
+            gathered = self._gathered([*_members(source), *more])
+        stack = models.new_cube(gathered.like, **gathered.room)
+        models.add_extension(stack, "PSFSRC", _origin(gathered.names, gathered.counts))
+        self.record(stack, "stack_psfs")
+        log.info("stacked %d images of %d PSF exposures", stack.shape[0], len(gathered.names))
+        return stack
+
+    def gather(self, shape: tuple[int, int, int]) -> Gathered:
+        """Make room for a stack (npsfs, ny, nx) that is put together one exposure at a time."""
+        return Gathered(self._room(shape))
+
+    def _gathered(self, sources: Sequence[str | CubeModel]) -> Gathered:
         if not sources:
             raise InputError(None, "no PSF exposures to stack", "at least one")
         names, shapes = zip(*map(_name_and_shape, sources), strict=True)
         _check_sizes(names, shapes)
-        shape = (sum(nints for nints, _, _ in shapes), *shapes[0][1:])
-        room = self._room(shape)
-        start, like = 0, None
-        for item, (nints, _, _) in zip(sources, shapes, strict=True):
-            cube = self._opened(item, header=like is None)
-            for name, array in room.items():
-                images = getattr(cube, name)
-                for i in visit(images):
-                    array[start + i] = images[i]
-                    release(array)
-            start, like = start + nints, like or cube
-        stack = models.new_cube(like, **room)
-        models.add_extension(stack, "PSFSRC", _origin(names, [nints for nints, _, _ in shapes]))
-        self.record(stack, "stack_psfs")
-        log.info("stacked %d images of %d PSF exposures", stack.shape[0], len(sources))
-        return stack
+        gathered = self.gather((sum(nints for nints, _, _ in shapes), *shapes[0][1:]))
+        for item, name in zip(sources, names, strict=True):
+            gathered.add(name, self._opened(item, header=gathered.like is None))
+        return gathered
 
     def _opened(self, source: str | Path | CubeModel, *, header: bool) -> CubeModel:
         if isinstance(source, JwstDataModel):
