@@ -70,6 +70,11 @@ def each_visit(report: Report, made: truth.MosaicSet, bands: tuple[str, str]) ->
         )  # fmt: skip
         if band != bands[0]:
             report.number_only(f"{band}: left to corrections fitted to it", f"{own:.2f} mas")
+            alone = left[band].of_corrections(left[bands[0]])
+            report.number_only(
+                f"{band}: error of the corrections alone, to which its own jitter adds by chance",
+                f"{alone:.2f} mas",
+            )
 
 
 def other_fields(report: Report, first: int, count: int, quick: bool) -> None:

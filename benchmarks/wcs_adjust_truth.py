@@ -118,6 +118,18 @@ class Offsets:
             off[keep] -= _rigid(self.at[keep]) @ source.of(visit).move
         return Offsets(self.visits, self.at, off, self.plane)
 
+    def of_corrections(self, reference: Offsets) -> float:
+        """Rms, mas, of what the corrections of the visits add to the best ones.
+
+        Those are corrections measured in `reference` without any error. Of images that were not
+        measured, jitter of their own may add to such an error or hide it: this number has none.
+        """
+        off = np.empty_like(self.off)
+        for visit in sorted(set(self.visits)):
+            keep = np.array([name == visit for name in self.visits])
+            off[keep] = _rigid(self.at[keep]) @ reference.of(visit).move
+        return Offsets(self.visits, self.at, off, self.plane).relative
+
     def by_visit(self) -> dict[str, float]:
         """How far, on average over its pixels, each visit is from its best correction, mas.
 
