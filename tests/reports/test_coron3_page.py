@@ -180,3 +180,27 @@ def test_without_errors_no_significance_is_given(copy):
     page = coron3_page(products, copy)
     assert "no significance can be given" in page.warnings[0]
     assert [plot.name for plot in section(page, "result").items] == ["combined"]
+
+
+def test_rolls_that_disagree_about_the_star_are_warned_of(copy):
+    (products,) = find_coron_products(copy)
+    assert products.combined_on == "wcs"
+    exposure = products.exposures[1]
+    info = exposure.subtracted.meta.wcsinfo
+    info.crpix1 += 3.0  # the star is now elsewhere than the WCS has it
+    (warning,) = (text for text in coron3_page(products, copy).warnings if "WCS" in text)
+    assert f"the star of {exposure.name} is 3.0 px away" in warning
+    object.__setattr__(products, "combined_on", "star")
+    assert not any("WCS" in text for text in coron3_page(products, copy).warnings)
+
+
+def test_too_few_integrations_are_warned_of(copy):
+    (products,) = find_coron_products(copy)
+    model = products.exposures[0].subtracted
+    for name in ("data", "err", "dq"):
+        setattr(model, name, getattr(model, name)[:2])
+    warnings = coron3_page(products, copy).warnings
+    assert [text for text in warnings if "fewer than 3 integrations" in text] == [
+        f"{products.exposures[0].name}: fewer than 3 integrations, among which outliers cannot be "
+        "told."
+    ]

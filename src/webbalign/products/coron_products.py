@@ -179,6 +179,12 @@ class CoronProducts:
         return float(np.degrees(micron * 1e-6 / 6.5) * 3600)
 
     @cached_property
+    def combined_on(self) -> str | None:
+        """What brought the exposures together, ``wcs`` or ``star``; None if it is not told."""
+        provenance = read_provenance(self.path)
+        return None if provenance is None else provenance.recipe.options.get("combine_on")
+
+    @cached_property
     def references(self) -> tuple[ReferenceProducts, ...]:
         """The exposures of the reference stars, as far as they are known."""
         if self.psfstack is None:

@@ -22,6 +22,8 @@ __all__ = ["coron3_page", "report_coron3"]
 
 # Rings of the table, arcsec.
 RINGS = (0.4, 0.7, 1.0, 1.5, 2.5)
+# Of fewer integrations no outliers can be told.
+LEAST_INTEGRATIONS = 3
 
 
 def report_coron3(
@@ -82,6 +84,13 @@ def _warnings(products: CoronProducts) -> Iterator[str]:
     """Say in words what the user should look at."""
     if not has_errors(products.combined):
         yield f"{products.path.name} holds no errors: no significance can be given."
+    yield from _about_rolls(products)
+    few = [e.name for e in products.exposures if len(e.subtracted.data) < LEAST_INTEGRATIONS]
+    if few:
+        yield (
+            f"{', '.join(few)}: fewer than {LEAST_INTEGRATIONS} integrations, among which outliers "
+            "cannot be told."
+        )
     for exposure in products.exposures:
         for text, missing in (("_crfints", exposure.crfints), ("_psfalign", exposure.psfalign)):
             if missing is None:
@@ -99,6 +108,23 @@ def _warnings(products: CoronProducts) -> Iterator[str]:
             yield (
                 f"{exposure.name}: the rms between 0.4 and 1 arcsec fell by less than a factor of "
                 "1.5: the references do not match this star, or it is not where the header says."
+            )
+
+
+def _about_rolls(products: CoronProducts) -> Iterator[str]:
+    """Say whether the WCS of the exposures disagree about the star, and that it blurs the image."""
+    if products.combined_on == "star":
+        return
+    known = [e for e in products.exposures if e.subtracted.meta.wcsinfo.crpix1 is not None]
+    for exposure in known[1:]:
+        sky = exposure.subtracted.meta.wcs(*exposure.star, with_bounding_box=False)
+        place = known[0].subtracted.meta.wcs.invert(*sky, with_bounding_box=False)
+        distance = float(np.hypot(*np.subtract(place, known[0].star)))
+        if distance > 0.5:
+            yield (
+                f"By their WCS the star of {exposure.name} is {distance:.1f} px away from that of "
+                f"{known[0].name}: the combined image is blurred by this, unless it was combined "
+                "on the star (--resample.combine-on star)."
             )
 
 
