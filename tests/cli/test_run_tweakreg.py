@@ -64,9 +64,20 @@ def test_the_table_names_every_image_and_the_status_is_0(field, tmp_path, capsys
         assert "ALIGNED" in line
     assert "4 ALIGNED; " in captured.out
     assert f"stars of {gaia} used" in captured.out
-    assert "5 files written into out; this table: tweakreg_solution.ecsv" in captured.out
+    # the images, the stars of the solution, and its table
+    assert "6 files written into out; this table: tweakreg_solution.ecsv" in captured.out
+    assert captured.out.endswith("report: out/tweakreg_report.html\n")
+    assert (tmp_path / "out/tweakreg_report.html").is_file()
     assert len(list(tmp_path.glob("out/*_tweakreg.fits"))) == 4
     assert not list(tmp_path.glob("out/.*"))
+
+
+def test_a_report_is_left_out_when_it_is_not_wanted_and_made_again(field, tmp_path, capsys):
+    words = [association(field), "--output-dir", "out", "--quiet", "--no-report"]
+    assert main(["tweakreg", *words]) == 0
+    assert not list(tmp_path.glob("out/*report*"))
+    assert main(["report", "out", "--output-dir", "pages"]) == 0
+    assert "report: pages/tweakreg_report.html" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "status"), [([], 3), (["--strict"], 1)])

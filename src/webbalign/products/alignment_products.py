@@ -22,6 +22,7 @@ from webbalign.products.star_pixels import find_images
 __all__ = ["AlignmentProducts", "alignment_products", "find_alignments"]
 
 _SOLUTION = "tweakreg_solution.ecsv"
+_ENDS = ("_tweakreg", "_tweakregstep")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +99,10 @@ def find_alignments(
     if source.is_dir():
         if (source / _SOLUTION).is_file():
             return [alignment_products(source / _SOLUTION, images)]
-        paths = sorted(source.glob("*_tweakreg.fits*"))
+        # jwst's step by itself calls them _tweakregstep
+        paths = sorted(path for end in _ENDS for path in source.glob(f"*{end}.fits*"))
     else:
-        paths = [source] if source.name.partition(".")[0].endswith("_tweakreg") else []
+        paths = [source] if source.name.partition(".")[0].endswith(_ENDS) else []
     return [_by_images(paths)] if paths else []
 
 

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from webbalign.core.planes import TangentPlane
 from webbalign.products.alignment_products import AlignmentProducts
@@ -25,6 +28,8 @@ Array = NDArray[np.float64]
 
 # Share of the field's width that the longest shift is drawn as, and that of the largest ellipse.
 _LONGEST, _LARGEST = 0.12, 0.07
+# Fields farther apart than so many half diagonals of an image are drawn by themselves.
+_GAP = 20.0
 # Groups, or pairs, that are named in a plot.
 _NAMED = 12
 
@@ -50,7 +55,11 @@ def plot_footprints(products: AlignmentProducts) -> Plot | None:
 
 
 def draw_footprints(outlines: Sequence[Outline]) -> Plot:
-    """Draw outlines before and after, moved by more than they are, so that it is seen."""
+    """Draw outlines before and after, moved by more than they are, so that it is seen.
+
+    Of fields far apart that with the most images is drawn.
+    """
+    count, outlines = len(outlines), _largest_field(outlines)
     plane = TangentPlane.around(np.concatenate([outline.before for outline in outlines]))
     places = [plane.from_vectors(outline.before) for outline in outlines]
     moves = [
@@ -71,14 +80,27 @@ def draw_footprints(outlines: Sequence[Outline]) -> Plot:
     handles += [Line2D([], [], color=STATUS_COLORS[s], label=f"after: {s}") for s in statuses]
     figure.legend(handles=handles, loc="lower center", ncol=2, frameon=False, fontsize=9)
     times = f", moves drawn {scale:g} times as long" if scale > 1 else ""
-    axis.set_title(f"{len(outlines)} images{times}", fontsize=10)
+    apart = f" ({count - len(outlines)} elsewhere)" if count > len(outlines) else ""
+    axis.set_title(f"{len(outlines)} images{apart}{times}", fontsize=10)
     return Plot(
         "footprints", "Footprints before and after", figure,
         "Good: all detectors of an exposure move alike, and the outlines of a visit stay in line; "
         "an image that moves by itself is a wrong match.",
-        f"Outlines of {len(outlines)} images on the sky before and after the correction; the "
-        f"longest move is {longest:.3f} arcsec.",
+        f"Outlines of {len(outlines)} images{apart} on the sky before and after the correction; "
+        f"the longest move is {longest:.3f} arcsec.",
     )  # fmt: skip
+
+
+def _largest_field(outlines: Sequence[Outline]) -> Sequence[Outline]:
+    """Return the images of the largest field: no gap in it is as wide as several images."""
+    corners = np.stack([outline.before for outline in outlines])
+    centres = corners.mean(axis=1)
+    size = float(np.median(np.linalg.norm(corners - centres[:, None], axis=2).max(axis=1)))
+    near = KDTree(centres).query_pairs(_GAP * size, output_type="ndarray")
+    joined = coo_array((np.ones(len(near)), near.T), shape=(len(centres),) * 2)
+    label = connected_components(joined, directed=False)[1]
+    largest = int(np.bincount(label).argmax())
+    return [one for one, field in zip(outlines, label, strict=True) if field == largest]
 
 
 def _closed(xy: Array) -> Array:
