@@ -184,7 +184,7 @@ def webbalign_command(association: Path, output: Path, **options: Any) -> list[s
     """
     options = {"workers": 1} | options
     command = [sys.executable, "-m", "webbalign", "coron3", str(association)]
-    command += ["--output-dir", str(output), "--quiet"]
+    command += ["--output-dir", str(output), "--quiet", "--no-report"]
     for name, value in options.items():
         command.append(f"--{name.replace('__', '.').replace('_', '-')}={value}")
     return command

@@ -285,7 +285,7 @@ def queued(report: Report, running: Running, count: int, chance: random.Random) 
     """Queue many associations at once, and kill a worker and a machine on the way."""
     paths = associations(count)
     names = list(map(str, paths))
-    options = ["--align-refs.align-to", "first"]
+    options = ["--align-refs.align-to", "first", "--no-report"]
     sample = sorted(chance.sample(range(count), min(SAMPLE, count)))
     work = Work.of("queue-sample", ["coron3", *[names[k] for k in sample], *options])
     every = Work("queue", ["coron3", *names, *options], {})
@@ -340,7 +340,7 @@ def main() -> bool:
         for name, given in words.items():
             if not given:
                 continue
-            work = Work.of(name, [name, *given])
+            work = Work.of(name, [name, *given, "--no-report"])
             scene = Scene(running, work, undisturbed(report, running, work), chance)
             jobs = STAGES[name][:1] if chosen.quick else STAGES[name]
             killed_workers(report, scene, 1 if chosen.quick else chosen.moments, jobs)
