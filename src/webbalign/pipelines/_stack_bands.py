@@ -23,7 +23,7 @@ from webbalign.core.image_pairs import (
     solve_pairs,
 )
 from webbalign.core.pair_triangles import contradicted
-from webbalign.execution import Progress
+from webbalign.execution import Progress, limit_threads
 from webbalign.pipelines._correlated_visits import CorrelatedVisits, visit_frame
 from webbalign.pipelines._correlation_memory import BYTES_IN_PAIR, bytes_in_stack, fitting_map
 from webbalign.pipelines._pair_entries import failed_entry, pair_entry
@@ -210,7 +210,9 @@ def _run(
 
 
 def _call(task: _StackTask | _PairTask) -> StoredStack | ImagePair:
-    return task.run()
+    # sums of several BLAS threads have other last digits: workers give what one process gives
+    with limit_threads(1):
+        return task.run()
 
 
 def _stack_tasks(job: BandJob, infos: Sequence[ImageInfo], grid: StackGrid) -> list[_StackTask]:
