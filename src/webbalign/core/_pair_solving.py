@@ -167,6 +167,8 @@ def _main_part(
         labels = list(part.values())
         told = {label: sum(pixels[name] for name in part if part[name] == label) for label in part}
         first = {label: min(places[n] for n in part if part[n] == label) for label in set(labels)}
+        if len(first) == len(labels):  # nothing is connected, so that it makes no difference
+            first = {label: [] for label in first}
         largest = min(
             set(labels), key=lambda one: (-labels.count(one), -told[one], first[one], one)
         )
