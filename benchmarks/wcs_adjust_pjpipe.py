@@ -237,7 +237,8 @@ def main() -> bool:
     for bands in (adjust.MIRI, adjust.NIRCAM):
         made = adjust.mosaic(bands, chosen.quick, **density)
         stars(report, made, bands, chosen.quick)
-    correlation(report, made, images.BAND)
+        if images.BAND in bands:
+            correlation(report, made, images.BAND)
     report.note(
         "Both programs measure the same files with the same parameters, each applies its own table "
         "to both bands, and the GWCS of the corrected files are compared with the truth (rms over "

@@ -66,7 +66,9 @@ def test_the_steps_are_registered():
 
 @pytest.mark.parametrize("name", STEPS)
 def test_every_step_has_a_page_with_its_generated_options(name):
-    page = (ROOT / "docs" / "steps" / f"{name}.md").read_text()
+    # a step with many options has them on a page of its own
+    pages = (ROOT / "docs" / "steps").glob(f"{name}*.md")
+    page = "".join(file.read_text() for file in pages)
     assert f"../_generated/options_{name}.md" in page
     assert f"steps/{name}" in (ROOT / "docs" / "index.md").read_text()
 
