@@ -9,8 +9,8 @@ one another and with a catalog like Gaia's.
 # %%
 # Small images of a dense field. What was put in is known.
 
-import os
 import tempfile
+from pathlib import Path
 
 from astropy.table import Table
 
@@ -20,11 +20,11 @@ from webbalign.reports.alignment_page import report_alignment
 from webbalign.simulate import MosaicSimulation, simulate_mosaic
 from webbalign.steps import TweakRegStep
 
-os.chdir(tempfile.mkdtemp())
+folder = Path(tempfile.mkdtemp())
 options = MosaicSimulation(
     bands=("F300M",), dithers=2, size=256, star_density=2500, magnitudes=(16, 22), gaia_limit=22
 )
-made = simulate_mosaic(".", options)
+made = simulate_mosaic(folder, options)
 truth = Table.read(made.truth)
 for row in truth:
     print(row["filename"], f"{row['xshift']:+.4f}, {row['yshift']:+.4f} arcsec")
@@ -32,14 +32,15 @@ for row in truth:
 # %%
 # The alignment: one status, one correction and its error for each image.
 
-step = TweakRegStep(abs_refcat="gaia.ecsv", output_dir="out", save_results=True)
+output = folder / "out"
+step = TweakRegStep(abs_refcat=str(made.gaia), output_dir=str(output), save_results=True)
 images = step.run(str(made.association))
 print(alignment_text(step.solution))
 
 # %%
 # The report, with the pictures in a folder beside it.
 
-products = alignment_products("out/tweakreg_solution.ecsv")
+products = alignment_products(output / "tweakreg_solution.ecsv")
 page, *files = report_alignment(products)
 figures = {path.stem: path for path in files if path.suffix == ".png"}
 
