@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from webbalign.reports.axes import new_figure
-from webbalign.reports.page import Comparison, Link, Page, Plot, Section, Table, write_page
+from webbalign.reports.page import (
+    Comparison,
+    Gallery,
+    Link,
+    Page,
+    Plot,
+    Section,
+    Table,
+    write_page,
+)
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra 'browser'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -44,6 +53,7 @@ def report(tmp_path_factory):
     items = [
         Plot("line", EVIL, figure, f"Good: {EVIL} {LONG}", "a line"),
         Comparison("views", LONG, [(n, alt, square(v)) for n, alt, v in views], "Good: dark."),
+        Gallery(EVIL, EVIL, [Plot(f"image_{i}", LONG, figure, "", EVIL) for i in range(2)]),
         Table(LONG, ["file", *"abcdefgh"], [[Link(LONG, "a.fits"), *["1234.5678"] * 8]], EVIL),
     ]
     page = Page(f"coron3: {EVIL}", EVIL, [EVIL, LONG], [Section("one", EVIL, EVIL, items)])
@@ -97,7 +107,7 @@ def test_what_comes_from_files_is_text(opened):
     assert page.locator("h1").inner_text() == f"coron3: {EVIL}"
     assert page.locator("script").count() == 1
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
-    assert len(widths) == 4
+    assert len(widths) == 6
     assert min(widths) > 0
 
 
