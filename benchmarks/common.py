@@ -54,7 +54,7 @@ class Sequence_:
 
 def arguments(description: str | None, **flags: Any) -> argparse.Namespace:
     """Read the command line; flags are ``name=(default, help)``."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="less of everything, to try it out")
     for name, (default, text) in flags.items():
         kind = type(default)
