@@ -125,19 +125,15 @@ def get_wcs_adjust(
         mix_bands=mix_bands,
         consistency=consistency,
     )
-    parse_method(method)
+    methods = set(parse_method(method).values())
     if not images:
         raise InputError(None, "no bands given", "images by band")
     folder = Path(output_dir).expanduser()
-    work = folder / WORK_FOLDER
-    work.mkdir(parents=True, exist_ok=True)
-    for place in (folder, work, work / STACK_FOLDER):
-        sweep(place)
+    work = _swept(folder)
     made = catalog_function(custom_catalog_function)
     asked = Runtime(map, executor, workers, memory=bytes_of(memory))
-    taken = STARS
-    if asked.memory is not None and set(parse_method(method).values()) != {"tweakreg"}:
-        taken = correlation_memory(images)
+    correlated = asked.memory is not None and methods != {"tweakreg"}
+    taken = correlation_memory(images) if correlated else STARS
     with image_map(asked, sum(len(paths) for paths in images.values()), taken) as runtime:
         jobs = [
             replace(
@@ -165,6 +161,15 @@ def get_wcs_adjust(
     )
     _report(adjust.entries)
     return _written(adjust, options, jobs, folder)
+
+
+def _swept(folder: Path) -> Path:
+    """Remove what broken-off runs left; return the folder of what is kept of each band."""
+    work = folder / WORK_FOLDER
+    work.mkdir(parents=True, exist_ok=True)
+    for place in (folder, work, work / STACK_FOLDER):
+        sweep(place)
+    return work
 
 
 def _written(
