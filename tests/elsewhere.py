@@ -9,6 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
+from webbalign.products import _transfer
+
 
 @dataclass
 class File:
@@ -100,3 +104,26 @@ def serving():
         running.shutdown()
         running.server_close()
         thread.join()
+
+
+@contextmanager
+def bucket_service(monkeypatch, name, secret):
+    """A service like S3 on this machine with one bucket; yields its file system."""
+    s3fs = pytest.importorskip("s3fs")
+    server_module = pytest.importorskip("moto.server")
+    running = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    _transfer._has_credentials.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    system.mkdir(name)
+    yield system
+    system.rm(name, recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+    _transfer._has_credentials.cache_clear()
+    running.stop()

@@ -21,11 +21,11 @@ from stpipe._cmdline import step_from_cmdline
 from benchmarks.clusters import Cluster
 from tests.docs.scene import bands, catalog_service, coronagraphy, finished, stars
 from tests.docs.snippets import PAGES, ROOT, inline_commands, snippets
-from tests.elsewhere import serving
+from tests.elsewhere import bucket_service, serving
 from webbalign.cli import main
 from webbalign.cli.commands import COMMANDS
 from webbalign.cli.parser import parse
-from webbalign.products import _transfer, gaia
+from webbalign.products import gaia
 from webbalign.simulate import MosaicSimulation, simulate_mosaic
 
 QUICK = ("docs/start.md",)
@@ -237,23 +237,8 @@ def test_make_demo_ends_with_a_picture(tmp_path):
 @pytest.fixture
 def bucket(monkeypatch):
     """A service like S3 on this machine, with one bucket."""
-    s3fs = pytest.importorskip("s3fs")
-    server_module = pytest.importorskip("moto.server")
-    running = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    _transfer._has_credentials.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    system.mkdir("bucket")
-    yield system
-    s3fs.S3FileSystem.clear_instance_cache()
-    _transfer._has_credentials.cache_clear()
-    running.stop()
+    with bucket_service(monkeypatch, "bucket", "mine") as system:
+        yield system
 
 
 def run_page(page, addresses=MappingProxyType({})):

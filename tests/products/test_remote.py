@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.elsewhere import serving
+from tests.elsewhere import bucket_service, serving
 from webbalign.core.errors import InputError
 from webbalign.products import _transfer, remote
 from webbalign.products.associations import load_association
@@ -299,26 +299,8 @@ def test_images_and_their_catalogs_come_from_elsewhere(server):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    pytest.importorskip("s3fs")
-    server_module = pytest.importorskip("moto.server")
-    import s3fs
-
-    running = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    _transfer._has_credentials.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    system.mkdir("sky")
-    yield system
-    system.rm("sky", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
-    _transfer._has_credentials.cache_clear()
-    running.stop()
+    with bucket_service(monkeypatch, "sky", SECRET) as system:
+        yield system
 
 
 def test_an_association_in_a_bucket(bucket, caplog):
