@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from webbalign.execution.allocation import keep_freed_memory
 from webbalign.execution.threads import allow_threads, limit_threads_for_good, lowered_variables
 
 if TYPE_CHECKING:
@@ -106,17 +107,20 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True, name="webbalign-parent").start()
 
 
-def start_worker(threads: int, forked_for: Mapping[str, str] | None = None) -> None:
+def start_worker(
+    threads: int, memory: int | None = None, forked_for: Mapping[str, str] | None = None
+) -> None:
     """Prepare a worker process, which is to use so many BLAS threads.
 
-    `forked_for` is the environment of the process whose worker it is, where it has that of a server
-    that was started earlier.
+    `memory` is what all processes may have, if that was given. `forked_for` is the environment of
+    the process whose worker it is, where it has that of a server that was started earlier.
     """
     import signal
 
     # Ctrl-C reaches the whole group; the parent alone decides, without a traceback per worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
+    keep_freed_memory(memory)
     if forked_for is None:
         limit_threads_for_good(threads)
         return

@@ -75,6 +75,7 @@ class ProcessExecutor(PoolExecutor):
             workers = workers_within(memory, workers)
         super().__init__(workers)
         self.preload = preload
+        self._memory = memory
         self._context: Any = None
 
     def _start(self) -> None:
@@ -91,7 +92,11 @@ class ProcessExecutor(PoolExecutor):
             self.workers,
             mp_context=self._context,
             initializer=start_worker,
-            initargs=(threads_per_worker(self.workers), dict(os.environ) if forked else None),
+            initargs=(
+                threads_per_worker(self.workers),
+                self._memory,
+                dict(os.environ) if forked else None,
+            ),
         )
 
     def _end_pool(self) -> None:

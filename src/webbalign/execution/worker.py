@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from webbalign.execution.current_folder import current_folder, within_folder
@@ -129,10 +130,15 @@ class _Collector:
     def __init__(self) -> None:
         self._took, self._ended = 0.0, 0.0
 
+    @cached_property
+    def _frozen(self) -> bool:
+        # asked once: the answer is counted, object by object
+        return gc.get_freeze_count() > 0
+
     def collect(self) -> None:
         """Collect, if it is worth the time."""
         begin = time.monotonic()
-        if not gc.get_freeze_count() and begin - self._ended < self._took / self.SHARE:
+        if not self._frozen and begin - self._ended < self._took / self.SHARE:
             return
         gc.collect()
         self._ended = time.monotonic()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from stpipe import Pipeline
 
 from webbalign.execution import AUTO, executor, limit_threads, spared_from_collection
+from webbalign.execution.allocation import freed_memory_kept
 from webbalign.products.atomic import refuse_input, sweep
 from webbalign.products.provenance import Finding, Noted, Recipe, keep
 from webbalign.steps.base import Runtime, WebbStep
@@ -199,46 +197,6 @@ def save_product(
     else:
         save = save_flagged if flagged else models.save
         save(model, path, overwrite=overwrite, recipe=recipe)
-
-
-@contextmanager
-def freed_memory_kept(bound: int | None) -> Iterator[None]:
-    """Let glibc keep freed arrays, for the next ones, instead of handing them back to the system.
-
-    Getting memory anew from the system, which clears it, takes up to half of a numpy operation.
-
-    Parameters
-    ----------
-    bound : int, optional
-        Bytes that the run may have; if given, only arrays of up to 32 MB are kept.
-    """
-    # glibc raises its threshold to the size of the largest block freed so far, up to 32 MB
-    np.empty(4_000_000)
-    allocator = None if bound is not None else _allocator()
-    if allocator is None:
-        yield
-        return
-    allocator.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-    allocator.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-    try:
-        yield
-    finally:
-        allocator.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        allocator.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-        allocator.malloc_trim(0)
-
-
-# of malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def _allocator() -> Any:
-    """Return the C library, if it is glibc."""
-    try:
-        library = ctypes.CDLL(None)
-        return library if hasattr(library, "malloc_trim") and sys.platform == "linux" else None
-    except (OSError, TypeError):
-        return None
 
 
 def chosen_executor(kind: Any, workers: int | None) -> Any:

@@ -176,6 +176,8 @@ class SubtractJob:
         """Return the basis of one set of references, and which of them it has."""
         npsfs, npix = sets.shape[1], self.field.size
         images, lost = self._room((npsfs, npix), np.float64), self._room((npsfs, npix), bool)
+        if self.options.bad_pixels == "keep":
+            lost[:] = False
         variances = self._room((npsfs, npix), np.float32) if index == 0 else None
         used = np.ones(npsfs, bool)
         for rows, block in sets.blocks(index):
@@ -200,7 +202,7 @@ class SubtractJob:
         return basis, used
 
     def _room(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return np.zeros(shape, dtype) if self.folder is None else scratch_array(
+        return np.empty(shape, dtype) if self.folder is None else scratch_array(
             self.folder, shape, dtype
         )  # fmt: skip
 

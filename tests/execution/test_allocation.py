@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from webbalign.pipelines.base import freed_memory_kept
+from webbalign.execution.allocation import freed_memory_kept
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
