@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from html.parser import HTMLParser
 
 import pytest
 
+from webbalign.products.atomic import PARTIAL
 from webbalign.reports.coron3_plots import new_figure
 from webbalign.reports.page import Comparison, Link, Page, Plot, Section, Table, write_page
 
@@ -108,3 +110,15 @@ def test_the_same_page_is_the_same_file(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     assert write("one") == write("two")
+
+
+def test_what_a_killed_run_left_among_the_figures_is_gone(page, tmp_path):
+    left = tmp_path / "x_report_figures" / PARTIAL / "00000000-1-00000000" / "line.pdf"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (0, 0))
+    write_page(page, tmp_path / "x_report.html")
+    assert {path.name for path in (tmp_path / "x_report_figures").iterdir()} == {
+        "line.png",
+        "line.pdf",
+    }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core._pixel_sums import chunks
-from webbalign.core.mapped import release, visit
+from webbalign.core.mapped import columns_in, put_in_columns, visit
 
 __all__ = ["Holes", "clear", "fill_by_common", "fill_by_regression", "find_holes"]
 
@@ -43,10 +43,9 @@ class Holes:
     def parts(self) -> Iterator[tuple[slice, Bools]]:
         """Yield those chunks of pixels in which there are some, and where they are (nrefs, n)."""
         for part in chunks(self._lost.shape[1]):
-            lost = self._lost[:, part]
+            lost = columns_in(self._lost, part)
             if lost.any():
                 yield part, lost
-            release(self._lost)
 
     def of(self, index: int) -> Bools:
         """Return the bad pixels (npix,) of one reference."""
@@ -96,9 +95,9 @@ def fill_by_common(images: Floats, holes: Holes, good: Bools) -> None:
         width = lost.shape[1]
         known = len(images) - np.bincount(columns, minlength=width)
         excess = ratios.sum() - np.bincount(columns, ratios[rows], minlength=width)
-        common = (inverse @ images[:, part] - excess) / np.maximum(known, 1)
-        images[:, part][rows, columns] = means[rows] + contrast[rows] * common[columns]
-        release(images)
+        common = (inverse @ columns_in(images, part) - excess) / np.maximum(known, 1)
+        filled = means[rows] + contrast[rows] * common[columns]
+        put_in_columns(images, part, (rows, columns), filled)
 
 
 def fill_by_regression(images: Floats, gram: Floats, holes: Holes, good: Bools) -> Floats:
@@ -118,17 +117,17 @@ def fill_by_regression(images: Floats, gram: Floats, holes: Holes, good: Bools) 
     cross = np.zeros_like(gram)
     for part, lost in holes.parts():
         # pixels first: those of a hole are taken out as whole rows
-        before = np.ascontiguousarray(images[:, part].T)
+        before = np.ascontiguousarray(columns_in(images, part).T)
         after = before
         for _ in range(REPAIR_SWEEPS):
             after = _predicted(after, regression, lost)
         change = after - before
         shift += change.sum(axis=0)
-        images[:, part][lost] = after.T[lost]
+        rows, columns = np.nonzero(lost)
+        put_in_columns(images, part, (rows, columns), after.T[lost])
         after += before
         after /= 2
         _add_products(cross, change, after, lost)
-        release(images)
     gram += cross + cross.T
     n_pixels = np.count_nonzero(good)
     shift /= n_pixels

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webbalign.core._kl_basis import KlBasis, chunks
-from webbalign.core.mapped import release
+from webbalign.core.mapped import columns_in
 
 __all__ = ["Sweep", "sweep"]
 
@@ -46,32 +46,31 @@ def sweep(
     quadratic = np.empty((2, npix))
     moments = np.zeros((2, basis.n_modes + 1, basis.n_modes + 1))
     for part in chunks(npix):
-        images = basis.references[:, part]
+        images = columns_in(basis.references, part)
         if reference_variances is not None:
-            noise[:, part] = squares @ _finite(reference_variances[:, part])
+            noise[:, part] = squares @ _finite(columns_in(reference_variances, part))
         scaled = left_out @ images
         residual[part] = np.einsum("kj,kj->j", scaled, scaled) / n
-        modes = _modes(basis, part)
+        modes = _modes(basis, part, images)
         leverage[part] = np.einsum("kj,kj->j", modes, modes)
         for moment, v in zip(moments, (variance[part], noise[0, part]), strict=True):
             # v = root * root lets BLAS compute half of the symmetric product
             weighted = modes * np.sqrt(v)
             moment += weighted @ weighted.T
-        release(basis.references, reference_variances)
     for part in chunks(npix):
-        modes = _modes(basis, part)  # made anew: all of them take as much memory as the references
+        # made anew: all of them take as much memory as the references
+        modes = _modes(basis, part, columns_in(basis.references, part))
         for moment, out in zip(moments, quadratic, strict=True):
             out[part] = np.einsum("kj,kj->j", moment @ modes, modes)
     references = np.maximum(noise[0] * (1.0 - 2.0 * leverage) + quadratic[1], 0.0)
     return Sweep(leverage, quadratic[0], noise[0], references, residual, noise[1])
 
 
-def _modes(basis: KlBasis, part: slice) -> Floats:
+def _modes(basis: KlBasis, part: slice, images: Floats) -> Floats:
     """Return the constant and the modes, orthonormal rows, for some pixels."""
     modes = np.empty((basis.n_modes + 1, part.stop - part.start))
     modes[0] = np.where(basis.good.ravel()[part], basis.n_pixels**-0.5, 0.0)
-    np.matmul(basis.weights, basis.references[:, part], out=modes[1:])
-    release(basis.references)
+    np.matmul(basis.weights, images, out=modes[1:])
     return modes
 
 

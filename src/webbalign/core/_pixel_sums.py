@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webbalign.core.mapped import release, visit
+from webbalign.core.mapped import columns_in, visit
 
 __all__ = ["CHUNK", "chunks", "columns_of", "combined", "gram_matrix", "products_with"]
 
@@ -28,9 +28,8 @@ def gram_matrix(images: Floats) -> Floats:
     """Return ``images @ images.T``, summed chunk by chunk."""
     gram = np.zeros((len(images), len(images)))
     for part in chunks(images.shape[1]):
-        columns = images[:, part]
+        columns = columns_in(images, part)
         gram += columns @ columns.T
-        release(images)
     return gram
 
 
@@ -38,8 +37,7 @@ def products_with(images: Floats, targets: Floats) -> Floats:
     """Return ``targets @ images.T``, shape (ntargets, nrefs), summed chunk by chunk."""
     products = np.zeros((len(targets), len(images)))
     for part in chunks(images.shape[1]):
-        products += targets[:, part] @ images[:, part].T
-        release(images)
+        products += targets[:, part] @ columns_in(images, part).T
     return products
 
 
@@ -47,8 +45,7 @@ def combined(coefficients: Floats, images: Floats) -> Floats:
     """Return ``coefficients @ images``, shape (ntargets, npix), chunk by chunk."""
     total = np.empty((len(coefficients), images.shape[1]))
     for part in chunks(images.shape[1]):
-        np.matmul(coefficients, images[:, part], out=total[:, part])
-        release(images)
+        np.matmul(coefficients, columns_in(images, part), out=total[:, part])
     return total
 
 

@@ -60,7 +60,7 @@ from webbalign.core._klip_noise import Images, TargetNoise
 from webbalign.core._klip_sums import Sweep, sweep
 from webbalign.core.errors import InputError
 from webbalign.core.klip import Klip, Subtraction
-from webbalign.core.mapped import release
+from webbalign.core.mapped import columns_in
 from webbalign.core.rings import Rings, fit_components, make_rings
 
 __all__ = ["ErrorStatus", "SubtractionErrors", "subtraction_errors"]
@@ -302,8 +302,7 @@ def _std_of_references(basis: KlBasis, subtraction: Subtraction) -> SubtractionE
     residual_of = np.eye(n) - basis.gram @ basis.weights.T @ basis.weights
     variance = np.empty(npix)
     for part in chunks(npix):
-        variance[part] = np.var(residual_of @ basis.references[:, part], axis=0)
-        release(basis.references)
+        variance[part] = np.var(residual_of @ columns_in(basis.references, part), axis=0)
     common = variance.reshape(basis.shape)
     none = np.zeros_like(common)
     nothing = np.zeros((2, 0))

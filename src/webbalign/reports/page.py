@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from webbalign.products.atomic import atomic_path
+from webbalign.products.atomic import atomic_path, sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -213,6 +213,7 @@ def _write_figures(
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
     folder = path.with_name(f"{path.stem}_figures")
+    sweep(folder)
     for plot in plots:
         folder.mkdir(exist_ok=True)
         target = folder / f"{plot.name}.png"
