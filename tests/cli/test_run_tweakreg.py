@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,6 +223,15 @@ def test_files_of_the_wrong_kind_are_named(field, catalogs, capsys, command, mes
     assert "Traceback" not in error
 
 
+def test_the_stars_that_were_found_have_a_page(field, catalogs, tmp_path, capsys):
+    assert "Image by image" in (catalogs / "find_stars_report.html").read_text()
+    again = ["report", str(catalogs), "--images", str(field), "--output-dir", str(tmp_path)]
+    assert main(again) == 0
+    made = (tmp_path / "find_stars_report.html").read_text()
+    assert made.count("_nrcalong: ") == 4
+    assert "No warnings" in made
+
+
 @pytest.mark.slow
 def test_every_command_takes_an_association_as_well(field, catalogs, tmp_path):
     words = [association(field), "--executor", "serial", "--quiet"]
@@ -236,7 +246,11 @@ def test_a_second_correction_does_not_go_unnoticed(field, catalogs, tmp_path, ca
     assert main(["solve", *lists(catalogs)[:2], "--quiet"]) == 0
     words = ["apply-solution", "tweakreg_solution.ecsv", "--executor", "serial"]
     assert main([*words, *images(field)[:2], "--output-dir", "a"]) == 0
-    assert "before" not in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "before" not in told.err
+    page = Path("a/tweakreg_report.html")
+    assert f"report: {page}" in told.out
+    assert "How well the stars agree" in page.read_text()
     once = sorted(map(str, tmp_path.glob("a/*_tweakreg.fits")))
     assert main([*words, *once, "--output-dir", "b"]) == 0
     assert capsys.readouterr().err.count("had been corrected before") == 2

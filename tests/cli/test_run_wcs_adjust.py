@@ -66,6 +66,7 @@ def test_apply_writes_all_images(target, made, capsys, tmp_path):
     names = sorted(path.name for path in (target / "F300M").glob("*_cal.fits"))
     assert sorted(path.name for path in tmp_path.glob("*.fits")) == names
     assert "2 images written, 0 without a correction" in capsys.readouterr().out
+    assert "What became of the visits" in (tmp_path / "m51_wcs_adjust_report.html").read_text()
 
 
 @pytest.mark.parametrize(("words", "status"), [([], 3), (["--strict"], 1)])

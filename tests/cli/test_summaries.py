@@ -121,9 +121,14 @@ def test_commands_name_their_products(tmp_path, capsys, monkeypatch):
     assert set(found["files"]) == made
     science = next(name for name in found["files"] if "002001" in name)
     assert main(["outlier-detection", science, "--json", "--output-dir", "out"]) == 0
-    (product,) = summary(capsys)["files"]
+    product, picture = summary(capsys)["files"]
     assert product.endswith("_crfints.fits")
+    assert picture == product.replace(".fits", ".png")
     assert (tmp_path / product).is_file()
+    assert (tmp_path / picture).stat().st_size > 1000
+    words = ["--json", "--output-dir", "plain", "--no-picture"]
+    assert main(["outlier-detection", science, *words]) == 0
+    assert len(summary(capsys)["files"]) == 1
     exposures = [name for name in found["files"] if name.endswith("_calints.fits")]
     assert main(["asn", *exposures, "--json"]) == 0
     assert summary(capsys)["result"]["association"]["products"][0]["members"]

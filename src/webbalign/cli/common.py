@@ -112,6 +112,13 @@ class ReportChoice(Options):
 
 
 @dataclass(frozen=True)
+class PictureChoice(Options):
+    """Whether a step by itself makes something to look at."""
+
+    picture: bool = opt(True, "Draw each product as `webbalign show` does, beside it (x.png).")
+
+
+@dataclass(frozen=True)
 class FileOutputOptions(Options):
     """Where files are written."""
 

@@ -27,6 +27,7 @@ def _step_flags(entry: StepEntry) -> list[Flag]:
     return [
         *entry.flags(within_pipeline=False),
         *flags_of(common.StepOutputOptions, "Parameters and products"),
+        *flags_of(common.PictureChoice, "Parameters and products"),
         *flags_of(common.ExecutionOptions, WHERE),
     ]
 

@@ -1,4 +1,4 @@
-"""The report with which a command that makes products ends."""
+"""What there is to look at when a command that makes products ends: a report, or pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from webbalign.cli.errors import UsageError, explain
 from webbalign.cli.parser import Parsed
 from webbalign.cli.terminal import Terminal
 
-__all__ = ["pairs", "report"]
+__all__ = ["pairs", "pictures", "report"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,31 @@ def report(parsed: Parsed, terminal: Terminal, write: Callable[[], Sequence[Path
     if figures:
         terminal.say(f"its figures: {figures[0].parent}")
     terminal.say(f"report: {page}")
+
+
+def pictures(parsed: Parsed, terminal: Terminal, products: Sequence[Path]) -> None:
+    """Draw each product beside it, unless ``--no-picture`` forbids it, and say where.
+
+    As of :func:`report`, whatever goes wrong is a warning.
+    """
+    if not parsed.get("picture", default=True):
+        return
+    from webbalign.reports.show import save_product_picture
+
+    progress = terminal.progress()
+    progress.start("pictures", len(products))
+    drawn = []
+    for path in products:
+        try:
+            drawn.append(save_product_picture(path, path.with_suffix(".png")))
+        except Exception as error:
+            logger.debug("the picture failed", exc_info=True)
+            logger.warning("%s is written, but not its picture: %s", path, explain(error))
+        progress.advance()
+    terminal.close()
+    terminal.record(drawn)
+    for path in drawn:
+        terminal.say(f"picture: {path}")
 
 
 def pairs(values: Sequence[float]) -> list[tuple[float, float]]:

@@ -60,17 +60,21 @@ def _jobs(
     from webbalign.reports.adjust_page import find_adjustments, report_adjust
     from webbalign.reports.alignment_page import report_alignment
     from webbalign.reports.coron3_page import report_coron3
+    from webbalign.reports.star_page import find_star_catalogs, report_stars
 
     found: list[Callable[[str | None], list[Path]]] = [
         *(partial(report_alignment, item) for item in find_alignments(source, images)),
         *(partial(report_adjust, item) for item in find_adjustments(source, images)),
     ]
+    # catalogs beside a solution are shown by its report
+    if not found:
+        found += [partial(report_stars, item) for item in find_star_catalogs(source, images)]
     try:
         found += [partial(report_coron3, item, **how) for item in find_coron_products(source)]
     except InputError as error:
         # a folder without one kind may have the other
         if not found and Path(source).is_dir() and not list(Path(source).glob("*_i2d.fits")):
-            kinds = "holds no products of a coron3 run, nor of tweakreg or wcs-adjust"
+            kinds = "holds no products of a coron3 run, nor of tweakreg, find-stars or wcs-adjust"
             raise InputError(source, kinds, "a folder with products") from None
         if not found:
             raise

@@ -10,6 +10,7 @@ from webbalign.cli.checks import check_options, require_files
 from webbalign.cli.commands import STEPS, Command
 from webbalign.cli.errors import ExitStatus
 from webbalign.cli.parser import Parsed
+from webbalign.cli.reporting import pictures
 from webbalign.cli.running import EXECUTION, for_stpipe, not_aligned, pool_for, written
 from webbalign.cli.summaries import changed_since, snapshot
 from webbalign.cli.terminal import Terminal
@@ -60,7 +61,9 @@ def run_step(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             result = instance.run(*inputs)
             if entry.name == "align_refs" and not _all_aligned(result):
                 status = not_aligned(parsed)
-    terminal.record(changed_since(before, options["output_dir"]))
+    products = changed_since(before, options["output_dir"])
+    terminal.record(products)
+    pictures(parsed, terminal, [path for path in products if path.suffix == ".fits"])
     return status
 
 

@@ -15,6 +15,7 @@ from webbalign.cli.running import EXECUTION, image_pool, not_aligned, written
 from webbalign.cli.summaries import changed_since, snapshot
 from webbalign.cli.terminal import Terminal
 from webbalign.products.inputs import count_images
+from webbalign.products.remote import local
 
 __all__ = ["run_apply_solution", "run_find_stars", "run_solve", "run_tweakreg"]
 
@@ -66,13 +67,23 @@ def run_find_stars(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     folder = parsed.get("output_dir", default=".")
     before = snapshot(folder)
     with _pool(parsed, parsed.positionals) as pool:
-        find_stars(
+        found = find_stars(
             parsed.positionals,
             map=pool.map,
             advance=progress.advance,
             **written(parsed, without=EXECUTION),
         )
+    terminal.close()
     terminal.record(changed_since(before, folder))
+    catalogs = [stars.catalog for stars in found if stars.catalog is not None]
+
+    def write() -> list[Path]:
+        from webbalign.reports.star_page import StarProducts, report_stars
+
+        return report_stars(StarProducts.of(catalogs, _places(parsed.positionals)))
+
+    if catalogs:
+        report(parsed, terminal, write)
     return ExitStatus.OK
 
 
@@ -124,20 +135,29 @@ def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> 
         images=[{"file": item.path, "correction_of": item.by or None} for item in done],
     )
     terminal.say(f"{len(done)} images written, {without} without a correction")
+    written_files = [str(corrected.path) for corrected in done]
+    folder = parsed.get("output_dir", default=".")
+    _report(parsed, terminal, Path(local(solution)), written_files, folder)
     return not_aligned(parsed) if without else ExitStatus.OK
 
 
-def _report(parsed: Parsed, terminal: Terminal, table: Path, files: list[str]) -> None:
+def _report(
+    parsed: Parsed, terminal: Terminal, table: Path, files: list[str], folder: str | None = None
+) -> None:
     """Write the report of a solution; its images are among some files, or beside associations."""
 
     def write() -> list[Path]:
         from webbalign.products.alignment_products import alignment_products
         from webbalign.reports.alignment_page import report_alignment
 
-        places = [Path(name).parent if name.endswith(".json") else Path(name) for name in files]
-        return report_alignment(alignment_products(table, places))
+        return report_alignment(alignment_products(table, _places(files)), folder)
 
     report(parsed, terminal, write)
+
+
+def _places(files: list[str]) -> list[Path]:
+    """Return where images may lie: the files, and the folders of associations."""
+    return [Path(name).parent if name.endswith(".json") else Path(name) for name in files]
 
 
 def _pool(parsed: Parsed, files: list[str]) -> Any:

@@ -17,6 +17,7 @@ from webbalign.core.errors import InputError, OptionError
 from webbalign.core.image_memory import STARS
 from webbalign.products.addresses import is_address
 from webbalign.products.inputs import require_file
+from webbalign.products.remote import local
 
 __all__ = ["run_apply", "run_get", "run_show"]
 
@@ -77,18 +78,20 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         written += [drawn] if drawn else []
     terminal.record(written, corrections=adjust.notes)
     terminal.say(adjust_text(adjust, written))
-    _report(parsed, terminal, written[0], place)
+    _report(parsed, terminal, written[0], [place])
     return ExitStatus.OK if adjust.all_aligned else not_aligned(parsed)
 
 
-def _report(parsed: Parsed, terminal: Terminal, table: Path, place: str) -> None:
-    """Write the report of a table; the images lie in the target's folder."""
+def _report(
+    parsed: Parsed, terminal: Terminal, table: Path, places: list[str], folder: str | None = None
+) -> None:
+    """Write the report of a table beside it, or into `folder`; the images lie in some places."""
 
     def write() -> list[Path]:
         from webbalign.reports.adjust_page import find_adjustments, report_adjust
 
-        (found,) = find_adjustments(table, [place])
-        return report_adjust(found)
+        (found,) = find_adjustments(table, places)
+        return report_adjust(found, folder)
 
     report(parsed, terminal, write)
 
@@ -133,6 +136,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         f"{len(done)} images written, {copied} without a correction, "
         f"{unaligned - copied} with a doubtful one"
     )
+    _report(parsed, terminal, Path(local(table)), places, parsed.get("output_dir", default="."))
     return not_aligned(parsed) if unaligned else ExitStatus.OK
 
 

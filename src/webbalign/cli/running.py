@@ -33,6 +33,7 @@ _FEW = 3
 _OF_THE_COMMAND = (
     *common.TerminalOptions.__dataclass_fields__,
     *common.ReportChoice.__dataclass_fields__,
+    *common.PictureChoice.__dataclass_fields__,
 )
 
 

@@ -24,6 +24,7 @@ def _find_stars_flags() -> list[Flag]:
     unused = ("save_catalogs", "use_custom_catalogs", "catfile")
     return [
         *(flag for flag in flags_of(options, "The search") if flag.target[0] not in unused),
+        *flags_of(common.ReportChoice, "Products"),
         *flags_of(common.FileOutputOptions, "Products"),
         *flags_of(common.ExecutionOptions, WHERE, only=common.WHERE_IT_IS_DONE),
     ]
@@ -43,6 +44,7 @@ def apply_flags() -> list[Flag]:
     """Return the flags of what applies a correction to images."""
     return [
         *flags_of(load_options("webbalign.products.sip:SipApproximation"), "The header"),
+        *flags_of(common.ReportChoice, "Products"),
         *flags_of(common.FileOutputOptions, "Products"),
         *flags_of(common.ExecutionOptions, WHERE),
     ]

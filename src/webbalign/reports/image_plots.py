@@ -19,7 +19,7 @@ from webbalign.products.star_pixels import read_thumbnail
 from webbalign.reports.canvas import round_down
 from webbalign.reports.page import Gallery, Plot
 
-__all__ = ["IMAGES_SHOWN", "image_gallery"]
+__all__ = ["IMAGES_SHOWN", "draw_thumbnail", "image_gallery", "marker_size"]
 
 # A page of more pictures would be slow to make, and large
 IMAGES_SHOWN = 20
@@ -93,16 +93,9 @@ def _draw_sources(
 ) -> None:
     ny, nx = shape
     if path is not None:
-        image, step = read_thumbnail(path, _BLOCKS)
-        extent = (-0.5, image.shape[1] * step - 0.5, -0.5, image.shape[0] * step - 0.5)
-        good = image[np.isfinite(image)]
-        low, top = np.percentile(good, (2, 99.7)) if good.size else (0.0, 1.0)
-        # noise in many shades would be most of the page
-        shades = np.floor(_SHADES * (image - low) / max(top - low, 1e-9)) / _SHADES
-        axis.imshow(shades, origin="lower", cmap="gray_r", extent=extent, vmin=0,
-                    vmax=1, interpolation="nearest")  # fmt: skip
+        draw_thumbnail(axis, path)
     look: dict[str, Any] = {"facecolor": "none", "lw": 0.9}
-    size = min(1.0, max(0.25, _SEVERAL / max(len(stars), 1)))
+    size = marker_size(len(stars))
     matched = stars.star >= 0
     for chosen, marker, area, color in (
         (stars.used & ~known, "o", 26, _USED),
@@ -115,6 +108,22 @@ def _draw_sources(
     axis.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5), aspect="equal")
     axis.set_ylabel("y [px]")
     axis.set_xlabel("x [px]", labelpad=1)
+
+
+def draw_thumbnail(axis: Any, path: Path) -> None:
+    """Draw an image in a few shades, in its pixels: noise in many would be most of a page."""
+    image, step = read_thumbnail(path, _BLOCKS)
+    extent = (-0.5, image.shape[1] * step - 0.5, -0.5, image.shape[0] * step - 0.5)
+    good = image[np.isfinite(image)]
+    low, top = np.percentile(good, (2, 99.7)) if good.size else (0.0, 1.0)
+    shades = np.floor(_SHADES * (image - low) / max(top - low, 1e-9)) / _SHADES
+    axis.imshow(shades, origin="lower", cmap="gray_r", extent=extent, vmin=0,
+                vmax=1, interpolation="nearest")  # fmt: skip
+
+
+def marker_size(count: int) -> float:
+    """Return the size of the markers of so many stars: 1 of a few, less of many."""
+    return min(1.0, max(0.25, _SEVERAL / max(count, 1)))
 
 
 def _draw_vectors(axis: Any, stars: StarTable) -> None:

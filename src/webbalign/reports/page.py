@@ -152,10 +152,14 @@ def file_links(paths: Sequence[Path], folder: Path) -> list[list[str | Link]]:
     return [
         [
             Link(path.name, Path(os.path.relpath(path, folder)).as_posix()),
-            f"{path.stat().st_size / 1e6:.1f} MB",
+            _size(path.stat().st_size),
         ]
         for path in paths
     ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.0f} kB"
 
 
 def write_page(page: Page, path: str | Path, *, papers: bool = True) -> list[Path]:
