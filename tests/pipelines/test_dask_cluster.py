@@ -76,7 +76,7 @@ sys.exit(main())
 def start(sequence, folder, *words):
     command = [sys.executable, "-c", _HEEDING_INTERRUPTIONS, "coron3", str(sequence.association)]
     return subprocess.Popen(
-        [*command, "--output-dir", str(folder), *words],
+        [*command, "--output-dir", str(folder), "--no-report", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 

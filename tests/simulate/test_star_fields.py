@@ -91,6 +91,8 @@ def test_the_catalog_has_the_errors_it_tells():
     for pull in pulls:
         assert np.ma.std(pull) == pytest.approx(1.0, abs=0.05)
         assert np.ma.mean(pull) == pytest.approx(0.0, abs=0.06)
+    redder = np.ma.corrcoef(table["bp_rp"], stars.gmag[row] - stars.mag[row])[0, 1]
+    assert redder > 0.9
     assert np.mean(table["pmra"].mask) == pytest.approx(0.05, abs=0.02)
     np.testing.assert_array_equal(table["pmra"].mask, table["parallax"].mask)
     assert set(table["ref_epoch"]) == {2016.0}

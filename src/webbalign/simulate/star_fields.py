@@ -127,7 +127,8 @@ def gaia_like(options: MosaicSimulation, stars: StarField) -> Any:
     """Return the astropy table that a survey like Gaia DR3 would hold of the stars.
 
     Positions, proper motions and parallaxes have errors of the size that Gaia DR3 has at the
-    magnitude; a twentieth of the sources has a position only.
+    magnitude; a twentieth of the sources has a position only. Colours follow how much brighter a
+    star is in the infrared.
     """
     from astropy.table import MaskedColumn, Table
 
@@ -157,6 +158,9 @@ def gaia_like(options: MosaicSimulation, stars: StarField) -> Any:
     for name, (values, unit) in moving.items():
         table[name] = MaskedColumn(values, mask=without, unit=unit)
     table["phot_g_mean_mag"] = gmag
+    # red stars are the brighter in the near infrared
+    color = 1.2 + (gmag - stars.mag[chosen] - 0.4) + 0.05 * rng.standard_normal(chosen.size)
+    table["bp_rp"] = MaskedColumn(color, mask=without, unit="mag")
     table["ref_epoch"] = np.full(chosen.size, REFERENCE_EPOCH)
     for name, unit in (("ra", "deg"), ("dec", "deg"), ("ra_error", "mas"), ("dec_error", "mas")):
         table[name].unit = unit
