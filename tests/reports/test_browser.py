@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from webbalign.cli import main
 from webbalign.reports.axes import new_figure
 from webbalign.reports.page import (
     Comparison,
@@ -74,20 +75,22 @@ def opened(chromium, report):
     """Open the page; what it says on the console and asks for is recorded and must be nothing."""
     said: list[str] = []
     pages = []
+    files = set()
 
-    def open_page(viewport, **options):
+    def open_page(viewport, path=report, **options):
         page = chromium.new_page(viewport=viewport, **options)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: said.append(request.url))
-        page.goto(report.as_uri())
+        page.goto(path.as_uri())
         pages.append(page)
+        files.add(path.as_uri())
         return page
 
     yield open_page
     for page in pages:
         page.close()
-    assert set(said) == {report.as_uri()}
+    assert set(said) == files
 
 
 def visible(page) -> list[str]:
@@ -210,6 +213,40 @@ def contrast(one: str, other: str) -> float:
     """Return the contrast of two colours (WCAG 2)."""
     dark, light = sorted((luminance(one), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory):
+    """The pages of a small mosaic of real commands: its stars, and its alignment with Gaia."""
+    folder = tmp_path_factory.mktemp("aligned")
+    words = "--bands F300M --dithers 2 --size 300 --star-density 2500 --magnitudes 16,22 --quiet"
+    assert main(["simulate", "mosaic", str(folder / "sky"), *words.split()]) == 0
+    images = sorted(map(str, (folder / "sky").glob("*_cal.fits")))
+    words = ["--executor", "serial", "--quiet", "--output-dir", str(folder)]
+    assert main(["find-stars", *images, *words]) == 0
+    catalog = ["--abs-refcat", str(folder / "sky" / "gaia.ecsv")]
+    assert main(["tweakreg", *images, *words, *catalog]) in (0, 3)
+    return folder
+
+
+@pytest.mark.parametrize(("command", "least"), [("find_stars", 4), ("tweakreg", 8)])
+def test_pages_of_real_runs(opened, aligned, command, least):
+    page = opened(WIDE, aligned / f"{command}_report.html")
+    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert len(widths) >= least
+    assert min(widths) > 0
+    assert all(text.strip() for text in page.evaluate("[...document.images].map(i => i.alt)"))
+    assert page.locator("th").count() > 3
+    broken = page.evaluate("""[...document.querySelectorAll('a[href]')]
+        .filter(a => a.getAttribute('href').startsWith('#')
+                     && !document.querySelector(a.getAttribute('href'))).length""")
+    assert broken == 0
+    names = page.evaluate("""[...document.querySelectorAll('a[href]')]
+        .map(a => a.getAttribute('href')).filter(h => !h.startsWith('#'))""")
+    assert names
+    assert all((aligned / name).is_file() for name in names)
+    phone = opened(PHONE, aligned / f"{command}_report.html")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_without_scripts_all_views_are_seen(chromium, report):
