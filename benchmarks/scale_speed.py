@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import common  # isort: skip  (sets the number of threads)
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def theirs(made: common.Sequence_, output: Path, cores: int) -> common.Usage:
 def measured(program: str, made: common.Sequence_, cores: int) -> common.Usage:
     """Run one of both into a folder that is gone afterwards: a large one holds 2 GB."""
     output = common.fresh(f"scale-{program}")
+    os.sync()  # what the run before has written shall not be written back during this one
     usage = (ours if program == "webbalign" else theirs)(made, output, cores)
     shutil.rmtree(output)
     print(f"  {program}, {cores} cores: {usage.wall:.2f} s, CPU {usage.cpu:.2f} s", flush=True)
