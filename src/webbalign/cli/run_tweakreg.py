@@ -63,7 +63,7 @@ def run_find_stars(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
     terminal.adopt_libraries()
     progress = terminal.progress()
-    progress.start("find stars", len(parsed.positionals))
+    progress.start("find stars", count_images(parsed.positionals))
     folder = parsed.get("output_dir", default=".")
     before = snapshot(folder)
     with _pool(parsed, parsed.positionals) as pool:
@@ -119,7 +119,7 @@ def run_apply_solution(command: Command, parsed: Parsed, terminal: Terminal) -> 
     solution, *images = parsed.positionals
     source: Any = images[0] if len(images) == 1 else images
     progress = terminal.progress()
-    progress.start("correct images", len(images))
+    progress.start("correct images", count_images(images))
     with _pool(parsed, images) as pool:
         done = apply_solution(
             solution,

@@ -75,7 +75,7 @@ def workers_within(memory: int | None = None, most: int | None = None) -> int:
     if memory is not None and memory < BASE + LEAST_PER_WORKER // 2:
         raise ExecutorError(
             f"{memory / 1e9:.2g} GB of memory are not enough for the program itself; "
-            f"expected at least {(BASE + LEAST_PER_WORKER // 2) / 1e9:.2g} GB"
+            f"expected at least {(BASE + LEAST_PER_WORKER // 2) / 1e9:.2g} GB, or no bound"
         )
     size = available_memory() if memory is None else memory
     if size is None:

@@ -158,6 +158,6 @@ def _copy_range(old: BinaryIO, new: BinaryIO, start: int, end: int) -> None:
     while start < end:
         chunk = old.read(min(1 << 20, end - start))
         if not chunk:
-            raise InputError(old.name, "is cut short", "the whole file")
+            raise InputError(old.name, "is cut short", "the whole file; fetch it again")
         new.write(chunk)
         start += len(chunk)

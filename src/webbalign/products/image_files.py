@@ -144,7 +144,7 @@ def _opened(path: Path) -> fits.HDUList:
     # (the size of a compressed file says nothing; a cut one fails when it is unpacked)
     if path.suffix != ".gz" and (last["datLoc"] + last["datSpan"] > size or size % _BLOCK):
         hdulist.close()
-        raise InputError(path, f"is cut short ({size} bytes)", "the whole file")
+        raise InputError(path, f"is cut short ({size} bytes)", "the whole file; fetch it again")
     return hdulist
 
 
