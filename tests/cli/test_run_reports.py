@@ -29,7 +29,7 @@ def test_show_saves_beside_the_user_where_there_is_no_display(product, capsys):
 
 def test_show_says_what_is_wrong(product, capsys):
     assert main(["show", "x_i2d.fits", "--plane", "1"]) == 1
-    assert "the product has no images" in capsys.readouterr().err
+    assert "the product is a single image" in capsys.readouterr().err
     assert main(["show", "y_i2d.fits"]) == 1
     assert "y_i2d.fits: no such file" in capsys.readouterr().err
 
@@ -40,6 +40,8 @@ def test_report_says_what_is_wrong(product, capsys):
     assert main(["report", str(product), "--mark", "10"]) == 2
     assert "--mark needs pairs" in capsys.readouterr().err
     assert main(["report"]) == 2
+    assert main(["report", "nowhere"]) == 1
+    assert "nowhere: no such file or folder" in capsys.readouterr().err
 
 
 def test_report_names_the_page(product, monkeypatch, capsys):
@@ -54,6 +56,8 @@ def test_report_names_the_page(product, monkeypatch, capsys):
 
     monkeypatch.setattr(coron_products, "find_coron_products", lambda source: [source])
     monkeypatch.setattr(coron3_page, "report_coron3", write)
+    for folder in "ab":
+        (product.parent / folder).mkdir()
     words = ["report", "a", "b", "--output-dir", "out", "--mark", "10,-5", "--star-flux", "2"]
     assert main(words) == 0
     assert capsys.readouterr().out.count("page.html") == 2

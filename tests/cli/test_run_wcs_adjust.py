@@ -67,6 +67,9 @@ def test_apply_writes_all_images(target, made, capsys, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.fits")) == names
     assert "2 images written, 0 without a correction" in capsys.readouterr().out
     assert "What became of the visits" in (tmp_path / "m51_wcs_adjust_report.html").read_text()
+    words[-1] = str(tmp_path / "again")
+    assert main(["wcs-adjust", "apply", table, str(tmp_path), *words, "--no-report"]) == 0
+    assert capsys.readouterr().err.count("had been corrected before") == 1  # one is the reference
 
 
 @pytest.mark.parametrize(("words", "status"), [([], 3), (["--strict"], 1)])

@@ -62,13 +62,13 @@ def _jobs(
     from webbalign.reports.coron3_page import report_coron3
     from webbalign.reports.star_page import find_star_catalogs, report_stars
 
+    if not Path(source).exists():
+        raise InputError(source, "no such file or folder", "products, or a folder with products")
     found: list[Callable[[str | None], list[Path]]] = [
         *(partial(report_alignment, item) for item in find_alignments(source, images)),
         *(partial(report_adjust, item) for item in find_adjustments(source, images)),
+        *(partial(report_stars, item) for item in find_star_catalogs(source, images)),
     ]
-    # catalogs beside a solution are shown by its report
-    if not found:
-        found += [partial(report_stars, item) for item in find_star_catalogs(source, images)]
     try:
         found += [partial(report_coron3, item, **how) for item in find_coron_products(source)]
     except InputError as error:

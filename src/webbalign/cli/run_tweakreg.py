@@ -34,6 +34,7 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
 
         terminal.adopt_libraries()
         options = step_options(parsed)
+        before = snapshot(options["output_dir"])
         source = parsed.positionals[0] if len(parsed.positionals) == 1 else parsed.positionals
         step = TweakRegStep.create(
             parsed.positionals[0],
@@ -48,8 +49,10 @@ def run_tweakreg(command: Command, parsed: Parsed, terminal: Terminal) -> int:
             step.export_config(parsed.get("save_parameters"))
         step.run(source)
     terminal.close()
-    terminal.record(step.written, images=step.solution.notes)
-    terminal.say(alignment_text(step.solution, step.written))
+    changed = {path.name for path in changed_since(before, options["output_dir"])}
+    made = [path for path in step.written if path.name in changed]  # of --resume some are kept
+    terminal.record(made, images=step.solution.notes)
+    terminal.say(alignment_text(step.solution, made))
     tables = [path for path in step.written if path.name == SOLUTION_FILE]
     _report(parsed, terminal, tables[-1], [*map(str, step.written), *parsed.positionals])
     return _status(parsed, step.solution.images)
@@ -91,6 +94,7 @@ def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Solve catalogs and print what became of each image."""
     require_files(parsed.positionals)
     check_options(parsed)
+    from webbalign.products.solved_stars import stars_file
     from webbalign.reports.alignment import alignment_text
     from webbalign.steps.solving import SOLUTION_FILE
     from webbalign.steps.tweakreg_parts import solve
@@ -102,10 +106,11 @@ def run_solve(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     solution = solve(parsed.positionals, **options)
     progress.advance()
     terminal.close()
-    saved = [Path(options.get("output_dir", ".")) / SOLUTION_FILE]
+    table = Path(options.get("output_dir", ".")) / SOLUTION_FILE
+    saved = [path for path in (stars_file(table), table) if path.is_file()]
     terminal.record(saved, images=solution.notes)
     terminal.say(alignment_text(solution, saved))
-    _report(parsed, terminal, saved[0], [])
+    _report(parsed, terminal, table, [])
     return _status(parsed, solution.images)
 
 
@@ -150,7 +155,9 @@ def _report(
         from webbalign.products.alignment_products import alignment_products
         from webbalign.reports.alignment_page import report_alignment
 
-        return report_alignment(alignment_products(table, _places(files)), folder)
+        # by another name than that of a solution, which `report` makes
+        name = None if folder is None else "apply_solution_report.html"
+        return report_alignment(alignment_products(table, _places(files)), folder, name)
 
     report(parsed, terminal, write)
 

@@ -53,7 +53,9 @@ def band_images(directory: str | Path, band: str) -> list[Path]:
     folder = Path(directory).expanduser() / band
     expected = f"a folder {band} with _cal.fits files"
     if not folder.is_dir():
-        raise InputError(folder, "no such folder", expected)
+        there = sorted({path.parent.name for path in folder.parent.glob("*/*_cal.fits*")})
+        beside = f" beside {', '.join(there)}" if there else ""
+        raise InputError(folder, f"no such folder{beside}", expected)
     paths = sorted([*folder.glob("*_cal.fits"), *folder.glob("*_cal.fits.gz")])
     if not paths:
         raise InputError(folder, "no *_cal.fits in it", expected)

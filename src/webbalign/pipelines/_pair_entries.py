@@ -30,6 +30,9 @@ def failed_entry(
     )  # fmt: skip
 
 
+_NO_CATALOG = "images are compared with one another only, no catalog holds them; see combined"
+
+
 def pair_entry(
     job: BandJob,
     key: AdjustKey,
@@ -45,13 +48,15 @@ def pair_entry(
     own = [k for k, pair in enumerate(solution.pairs) if fit.name in (pair.first, pair.second)]
     used = [k for k in own if solution.used[k]]
     squares = np.sum(np.square(solution.closure[used]), axis=-1)
+    status = _status(job, fit)
+    reason = _reason(fit, solution, own, wrong)
     return VisitCorrection(
         key=key,
         correction=Correction(fit.correction.matrix, fit.correction.shift),
         reference=(ra, dec),
         cov=fit.correction.cov,
-        status=_status(job, fit),
-        reason=_reason(fit, solution, own, wrong),
+        status=status,
+        reason=reason or (_NO_CATALOG if status is AdjustStatus.RELATIVE_ONLY else ""),
         n_images=n_images,
         n_used=len(used),
         n_pairs=len(used),

@@ -17,7 +17,7 @@ from webbalign.core.errors import InputError
 from webbalign.pipelines._star_bands import Map
 from webbalign.products.addresses import is_address
 from webbalign.products.atomic import refuse_input, sweep
-from webbalign.products.corrector import Correction, image_plane, transported
+from webbalign.products.corrector import Correction, existing_correction, image_plane, transported
 from webbalign.products.image_files import ImageInfo, read_info
 from webbalign.products.models import refuse_existing
 from webbalign.products.names import flat_name
@@ -55,6 +55,8 @@ class AdjustedImage:
         Arcsec, of bringing the correction into the plane of the image.
     kept : bool
         Whether an earlier run has made it.
+    before : bool
+        Whether its WCS had a correction already, to which this one is added.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class AdjustedImage:
     reason: str = ""
     error: float = 0.0
     kept: bool = False
+    before: bool = False
 
     @property
     def is_aligned(self) -> bool:
@@ -215,6 +218,8 @@ def _say(image: AdjustedImage) -> None:
         log.info("%s %s (%s of %s)", done, image.path, image.status, image.key)
     else:
         log.warning("%s: %s of %s (%s)", image.path, image.status, image.key, image.reason)
+    if image.before:
+        log.warning("%s: its input had been corrected before; both count", image.path)
 
 
 def _adjusted(
@@ -238,8 +243,11 @@ def _adjusted(
     correction, error = correction_of(entry, info)
     status = "COMPLETE" if entry.is_aligned else "FAILED"
     done = save(correction, status=status, history=_history(entry, correction))
-    kept = done is None
-    return AdjustedImage(product, str(entry.key), entry.status, entry.reason, error, kept)
+    return AdjustedImage(
+        product, str(entry.key), entry.status, entry.reason, error,
+        kept=done is None,
+        before=correction is not None and existing_correction(info.wcs) is not None,
+    )  # fmt: skip
 
 
 def correction_of(entry: VisitCorrection, info: ImageInfo) -> tuple[Correction | None, float]:

@@ -46,6 +46,8 @@ __all__ = ["AdjustProducts", "adjust_page", "find_adjustments", "report_adjust"]
 _SUFFIX = "_wcs_adjust.toml"
 # An image shown for each band, at least
 _LEAST_SHOWN = 4
+# Reduced chi-square above which what was measured of a visit disagrees.
+_CHI2 = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +152,13 @@ def _warnings(products: AdjustProducts) -> Iterator[str]:
             f"{len(frames)} frames that nothing connects ({', '.join(frames)}): corrections of "
             "different frames do not fit together."
         )
+    for entry in adjust.entries:
+        if entry.is_applied and entry.chi2_reduced > _CHI2:
+            yield (
+                f"{entry.key}: what was measured of it disagrees by more than its errors (reduced "
+                f"chi-square {entry.chi2_reduced:.1f}): its exposures or bands were pointed "
+                "differently, and another band may be off by more than the stated error."
+            )
     wrong = [pair for pair in products.pairs if pair.is_wrong]
     for pair in wrong[:5]:
         yield f"The images of {pair.first} and {pair.second} were compared wrongly: left out."
@@ -171,13 +180,15 @@ def _tables(adjust: WcsAdjust) -> list[Table]:
         ("Visits", [entry for entry in adjust.entries if not entry.key.exposure]),
         ("Exposures", [entry for entry in adjust.entries if entry.key.exposure]),
     )
-    note = (
-        "Shift at the reference point of the visit; ±: its one-sigma error per axis; jitter: "
-        "scatter of the exposures about it."
-    )
+    note = "Shift at the reference point of the visit; ±: its one-sigma error per axis."
+    jitter = " Jitter: scatter of the exposures about it."
     head = [*(name.replace("+-", "±") for name in HEAD), "reason"]
     return [
-        Table(title, *told(head, [[*adjust_row(e), e.reason or "-"] for e in entries]), note)
+        Table(
+            title,
+            *told(head, [[*adjust_row(e), e.reason or "-"] for e in entries]),
+            note + (jitter if title == "Visits" else ""),
+        )
         for title, entries in kinds
         if entries
     ]

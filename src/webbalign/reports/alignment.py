@@ -90,4 +90,6 @@ def _written(files: Sequence[Path]) -> list[str]:
         return ["no files written"]
     if len(files) == 1:
         return [f"written: {files[0]}"]
-    return [f"{len(files)} files written into {files[-1].parent}; this table: {files[-1].name}"]
+    last = files[-1]
+    table = f"; this table: {last.name}" if last.suffix == ".ecsv" else ""  # it may be kept
+    return [f"{len(files)} files written into {last.parent}{table}"]

@@ -37,8 +37,10 @@ _SHARE, _LEAST = 0.2, 5
 _CATALOG_ROWS = 25
 
 
-def report_alignment(products: AlignmentProducts, folder: str | Path | None = None) -> list[Path]:
-    """Write the report of an alignment beside its products, or into `folder`.
+def report_alignment(
+    products: AlignmentProducts, folder: str | Path | None = None, name: str | None = None
+) -> list[Path]:
+    """Write the report of an alignment beside its products, or into `folder`, or by another name.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def report_alignment(products: AlignmentProducts, folder: str | Path | None = No
     """
     target = products.report
     if folder is not None:
-        target = Path(folder) / target.name
+        target = Path(folder) / (name or target.name)
     return write_page(alignment_page(products, target.parent), target)
 
 

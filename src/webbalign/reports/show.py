@@ -232,9 +232,9 @@ def _plane(hdu: Any, shape: tuple[int, ...], plane: tuple[int, ...] | None) -> N
 def _check_plane(plane: tuple[int, ...], cube: tuple[int, ...]) -> None:
     inside = len(plane) == len(cube) and all(p < n for p, n in zip(plane, cube, strict=True))
     if not inside:
-        sizes = " x ".join(map(str, cube)) or "no"
-        given = ",".join(map(str, plane))
-        raise OptionError(f"option 'plane' is {given}; the product has {sizes} images")
+        sizes = " x ".join(map(str, cube))
+        found = f"the product has {sizes} images" if cube else "the product is a single image"
+        raise OptionError(f"option 'plane' is {','.join(map(str, plane))}; {found}")
 
 
 def _describe(shape: tuple[int, ...], plane: tuple[int, ...] | None) -> str:
