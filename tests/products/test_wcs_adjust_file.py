@@ -119,6 +119,7 @@ def test_a_table_of_pjpipe_without_anything_is_empty(tmp_path):
         ("[wcs_adjust]\nhello_world.shift = [1, 2]", "hello_world"),
         ("[wcs_adjust]\njw1 = 3", "jw1: 3"),
         ("[wcs_adjust]\njw1.status = 'ALIGNED'", "neither shift nor matrix"),
+        ("[wcs_adjust]\njw1.status = 'ALIGNED'\njw1.shift = [1, 2]", "jw1: no matrix, though"),
         ("[wcs_adjust]\njw1.shift = [1, 2, 3]", "jw1.shift"),
         ("[wcs_adjust]\njw1.shift = ['a', 'b']", "jw1.shift"),
         ("[wcs_adjust]\njw1.shift = [nan, 2]", "jw1"),

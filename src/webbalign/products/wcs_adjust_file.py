@@ -147,6 +147,11 @@ def _entry(path: Path, text: str, table: Any) -> VisitCorrection:
     except ValueError:
         found = f"{text}: status {table['status']!r}"
         raise InputError(path, found, " | ".join(AdjustStatus)) from None
+    lacking = {"shift", "matrix"} - set(table)
+    if lacking and "status" in table:  # PJPipe's may have one of both, ours never
+        raise InputError(
+            path, f"{text}: no {lacking.pop()}, though it is one of webbalign's", _EXPECTED
+        )
     try:
         correction = Correction(
             _numbers(path, text, table, "matrix", (2, 2), np.eye(2)),
