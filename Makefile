@@ -19,8 +19,9 @@ TEST_WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 DEMO_DIR ?= demo
-# prints the sky position that the simulation gave the companion
-COMPANION := import json, sys; c = json.load(open(sys.argv[1]))["companion"]; print(c["ra"], c["dec"], sep=",")
+# prints options with what the simulation knows: the companion's sky position, the star's flux
+TRUTH := import json, sys; t = json.load(open(sys.argv[1])); c = t["companion"]; \
+  print("--mark={},{}".format(c["ra"], c["dec"]), "--star-flux", t["options"]["star_flux"])
 DEMO_SEQUENCE := --nints 5 --ref-nints 3 --ref-dithers 9
 
 .PHONY: demo test test-all lint bench docs options lock clean install
@@ -47,7 +48,7 @@ $(DEV): requirements/dev.txt $(RUN)
 demo: $(RUN)
 	$(BIN)/webbalign simulate coron3 $(DEMO_DIR) $(DEMO_SEQUENCE)
 	$(BIN)/webbalign coron3 $(DEMO_DIR)/*_asn.json --output-dir $(DEMO_DIR)/products \
-	  --figure --mark=$$($(BIN)/python -c '$(COMPANION)' $(DEMO_DIR)/*_truth.json)
+	  --figure $$($(BIN)/python -c '$(TRUTH)' $(DEMO_DIR)/*_truth.json)
 	@echo
 	@echo "Pictures (before, PSF model, after, combined):"
 	@ls -1 $(DEMO_DIR)/products/*.png

@@ -117,7 +117,7 @@ def test_the_page_is_written_beside_the_products_or_elsewhere(folder, tmp_path):
 
 
 def test_a_folder_without_products_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no products of a coron3 run"):
+    with pytest.raises(InputError, match="^no products of a coron3 run"):
         find_coron_products(tmp_path)
 
 
@@ -158,6 +158,24 @@ def test_limits_are_fluxes_and_with_the_flux_of_the_star_contrasts(folder):
         # the subtraction lowers the limit near the star
         if float(row[0].rstrip("″")) < 1:
             assert float(row[3]) > 3 * float(row[4])
+
+
+def test_limits_are_corrected_for_what_the_subtraction_takes(copy):
+    (products,) = find_coron_products(copy)
+    with_it = section(coron3_page(products, copy), "limits")
+    table = with_it.items[1]
+    shares = [float(row[table.head.index("throughput")]) for row in table.rows]
+    assert 0.02 < shares[0] < shares[-1] <= 1  # far from the star there is less to mistake it for
+    assert "Corrected for the light that the subtraction takes" in with_it.text
+    for exposure in products.exposures:
+        with fits.open(exposure.psfsub, mode="update") as hdulist:
+            del hdulist["KLTHRU"]
+    (products,) = find_coron_products(copy)
+    without = section(coron3_page(products, copy), "limits")
+    assert "throughput" not in without.items[1].head
+    assert "which these products do not tell" in without.text
+    for share, row, plain in zip(shares, table.rows, without.items[1].rows, strict=True):
+        assert float(row[-1]) == pytest.approx(float(plain[-1]) / share, rel=0.08)
 
 
 def test_a_combined_image_that_names_the_inputs_of_the_run(copy):

@@ -14,7 +14,7 @@ from astropy.io import fits
 from webbalign.core.errors import InputError
 from webbalign.core.mapped import visit
 from webbalign.products import models
-from webbalign.products.filters import wavelength
+from webbalign.products.filters import diffraction_limit
 from webbalign.products.names import root
 from webbalign.products.provenance import read_provenance
 
@@ -88,6 +88,11 @@ class ExposureProducts:
     def modes(self) -> np.ndarray | None:
         """The first Karhunen-Loeve modes (n, ny, nx)."""
         return self._read("KLMODES", self.psfsub)
+
+    @cached_property
+    def throughput(self) -> np.ndarray | None:
+        """Share of a companion's light that is left, by distance (arcsec) from the star."""
+        return self._read("KLTHRU", self.psfsub)
 
     @cached_property
     def n_modes(self) -> int | None:
@@ -175,8 +180,7 @@ class CoronProducts:
     def resolution(self) -> float:
         """Wavelength over the diameter of the mirror (6.5 m), arcsec; NaN if not known."""
         instrument = self.combined.meta.instrument
-        micron = wavelength(instrument.filter or "", instrument.pupil or "")
-        return float(np.degrees(micron * 1e-6 / 6.5) * 3600)
+        return diffraction_limit(instrument.filter, instrument.pupil)
 
     @cached_property
     def combined_on(self) -> str | None:
@@ -214,7 +218,7 @@ def find_coron_products(source: str | Path) -> list[CoronProducts]:
     paths = sorted(source.glob("*_i2d.fits")) if source.is_dir() else [source]
     found = [coron_products(path) for path in paths if _is_coronagraphic(path)]
     if not found:
-        raise InputError(source, "holds no products of a coron3 run", _EXPECTED)
+        raise InputError(source, "no products of a coron3 run", _EXPECTED)
     return found
 
 

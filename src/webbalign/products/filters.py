@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["filter_fwhm", "wavelength"]
+__all__ = ["diffraction_limit", "filter_fwhm", "star_fwhm", "wavelength"]
 
 _NAME = re.compile(r"F(\d{3,4})[A-Z]")
 _MIRROR = 6.5  # m, circumscribed diameter of JWST's primary
@@ -28,6 +28,20 @@ def wavelength(filter_name: str, pupil: str = "") -> float:
     return math.nan
 
 
+def diffraction_limit(filter_name: str | None, pupil: str | None = "") -> float:
+    """Wavelength over the diameter of the mirror (6.5 m), arcsec; NaN if the filter is unknown.
+
+    >>> round(diffraction_limit("F444W"), 3)
+    0.141
+    """
+    return math.degrees(wavelength(filter_name or "", pupil or "") * 1e-6 / _MIRROR) * 3600.0
+
+
+def star_fwhm(resolution: float, pixel_scale: float) -> float:
+    """FWHM in px of a star on pixels, from the diffraction limit and their size (arcsec)."""
+    return math.hypot(_SHAPE * resolution / pixel_scale, _PIXEL)
+
+
 def filter_fwhm(filter_name: str, pupil: str, pixel_scale: float) -> float | None:
     """FWHM in px of a star through a filter; None if the filter's wavelength is not known.
 
@@ -38,8 +52,5 @@ def filter_fwhm(filter_name: str, pupil: str, pixel_scale: float) -> float | Non
     pixel_scale : float
         Arcsec.
     """
-    micron = wavelength(filter_name, pupil)
-    if not math.isfinite(micron):
-        return None
-    arcsec = math.degrees(_SHAPE * micron * 1e-6 / _MIRROR) * 3600.0
-    return math.hypot(arcsec / pixel_scale, _PIXEL)
+    resolution = diffraction_limit(filter_name, pupil)
+    return star_fwhm(resolution, pixel_scale) if math.isfinite(resolution) else None

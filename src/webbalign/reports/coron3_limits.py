@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from webbalign.reports.combined_plots import star_on
 from webbalign.reports.page import Plot, Section, Table
 
 __all__ = ["limits", "plot_contrast"]
+
+# Throughput of the subtraction below which no limit is given.
+LEAST_LEFT = 0.02
 
 
 def limits(products: CoronProducts, star_flux: float | None) -> Section:
@@ -33,17 +37,32 @@ def limits(products: CoronProducts, star_flux: float | None) -> Section:
     radii = np.arange(1.0, 30.0, 0.5) * resolution
     radii = radii[radii < min(combined.data.shape) * scale / 2]
     curve = contrast_curve(combined.data, star_on(products), resolution / scale, radii / scale)
+    kept = _throughput(products, radii)
+    if kept is not None:
+        curve = replace(curve, noise=curve.noise / kept, limit=curve.limit / kept)
     before = _curve_before(products, resolution, radii)
     # MJy/sr times pixels to Jy
     to_jansky = 1e6 * area
     return Section(
-        "limits", "Limit of detection", _about_limits(star_flux),
+        "limits", "Limit of detection", _about_limits(star_flux, corrected=kept is not None),
         [plot_contrast(curve, before, (scale, resolution, to_jansky), star_flux),
-         _limit_table(curve, before, (scale, resolution, to_jansky), star_flux)],
+         _limit_table(curve, before, kept, (scale, resolution, to_jansky), star_flux)],
     )  # fmt: skip
 
 
-def _about_limits(star_flux: float | None) -> str:
+def _throughput(products: CoronProducts, radii: Any) -> Any:
+    """Return the share of a companion's light that is left at `radii` (arcsec); None if unknown."""
+    tables = [exposure.throughput for exposure in products.exposures]
+    known = [table for table in tables if table is not None and len(table)]
+    if len(known) < len(tables):
+        return None
+    kept = [np.interp(radii, table["separation"], table["throughput"]) for table in known]
+    # where hardly anything is left no limit can be given
+    mean = np.mean(kept, axis=0)
+    return np.where(mean > LEAST_LEFT, mean, np.nan)
+
+
+def _about_limits(star_flux: float | None, *, corrected: bool) -> str:
     if star_flux:
         star = f"Contrasts are to a star of {star_flux:g} Jy, as was given with --star-flux."
     else:
@@ -51,9 +70,14 @@ def _about_limits(star_flux: float | None) -> str:
             "The products do not tell the flux of the star, which is behind the coronagraph; "
             "so these are fluxes. With --star-flux (Jy) they are given as contrasts as well."
         )
+    taken = "light that the subtraction takes from a companion"
+    if corrected:
+        taken = f"Corrected for the {taken} (its throughput is that of KLIP). Not corrected for: "
+    else:
+        taken = f"Not corrected for: {taken}, which these products do not tell, "
     return (
-        f"{star} Not corrected for: light that the subtraction takes from a companion, light "
-        "outside the aperture, and what the coronagraph itself takes near its inner working angle."
+        f"{star} {taken}light outside the aperture, and what the coronagraph itself takes near "
+        "its inner working angle."
     )
 
 
@@ -71,6 +95,7 @@ def _curve_before(products: CoronProducts, resolution: float, radii: Any) -> Con
 def _limit_table(
     curve: ContrastCurve,
     before: ContrastCurve | None,
+    throughput: Any,
     units: tuple[float, float, float],
     star: float | None,
 ) -> Table:
@@ -87,8 +112,12 @@ def _limit_table(
             f"{arcsec:.2f}″", f"{arcsec / resolution:.1f}", str(curve.n_elements[index]),
             number(1e6 * before.limit[index] * to_jansky) if before else "-", number(1e6 * flux),
         ]  # fmt: skip
+        if throughput is not None:
+            row.insert(-1, f"{throughput[index]:.2f}")
         rows.append([*row, number(flux / star, ".1e")] if star else row)
     head = ["distance", "λ/D", "elements", "before [µJy]", "combined [µJy]"]
+    if throughput is not None:
+        head.insert(-1, "throughput")
     head += ["contrast"] if star else []
     note = "5-sigma limits; elements: resolution elements on the ring from which it was learned."
     return Table("Limits at some distances", head, rows, note)

@@ -19,9 +19,11 @@ from webbalign.core.klip import (
     stack_subtractions,
 )
 from webbalign.core.klip_errors import SubtractionErrors, subtraction_errors
+from webbalign.core.klip_throughput import companion_throughput
 from webbalign.core.mapped import BLOCK, release, scratch_of, visit
 from webbalign.products import models
 from webbalign.products.aligned_sets import OneSet
+from webbalign.products.filters import diffraction_limit, star_fwhm
 from webbalign.products.held import allocate
 from webbalign.products.shared_arrays import SharedArray
 from webbalign.products.shared_cubes import SharedCube
@@ -45,6 +47,8 @@ log = logging.getLogger(__name__)
 
 # Karhunen-Loeve modes that a product keeps to be looked at.
 MODES_KEPT = 4
+# Distance in resolution elements to which the throughput is measured.
+FARTHEST = 30
 
 
 class KlipStep(WebbStep):
@@ -72,7 +76,8 @@ class KlipStep(WebbStep):
             With the total error in ERR, in the 2-D extension VAR_COMMON the part of its square that
             all integrations share, and in VAR_SPECKLE the part of that which is leftover starlight,
             correlated between neighbouring pixels. KLVALUES are the eigenvalues of the modes used,
-            KLMODES (n, ny, nx) the first of these modes, of the references of integration 0.
+            KLMODES (n, ny, nx) the first of these modes, and KLTHRU how much of a companion's light
+            they leave (distance in arcsec, throughput), of the references of integration 0.
 
         Raises
         ------
@@ -91,6 +96,7 @@ class KlipStep(WebbStep):
         errors = self._errors(science, work, aligned)
         flags = work.flags.flags
         _add_modes(science, work.basis)
+        _add_throughput(science, work.basis, self.centre(science, science.shape))
         work.close()
         self._store(science, errors, flags)
         self._save_psf_model()
@@ -205,6 +211,26 @@ def _add_modes(science: CubeModel, basis: KlBasis) -> None:
     if basis.n_modes:
         modes = leading_modes(basis, MODES_KEPT)
         models.add_extension(science, "KLMODES", modes.astype(np.float32))
+
+
+def _add_throughput(science: CubeModel, basis: KlBasis, star: tuple[float, float]) -> None:
+    """Put into the product how much of a companion's light the subtraction leaves."""
+    resolution = diffraction_limit(science.meta.instrument.filter, science.meta.instrument.pupil)
+    area = science.meta.photometry.pixelarea_steradians
+    if not (np.isfinite(resolution) and area):
+        return
+    scale = np.degrees(np.sqrt(area)) * 3600
+    separations = np.arange(1.0, FARTHEST + 1.0) * resolution
+    separations = separations[separations < max(basis.shape) * scale]
+    found = companion_throughput(
+        basis, star, separations / scale,
+        fwhm=star_fwhm(resolution, scale), diameter=resolution / scale,
+    )  # fmt: skip
+    table = np.array(
+        list(zip(separations, found, strict=True)),
+        dtype=[("separation", "f8"), ("throughput", "f8")],
+    )
+    models.add_extension(science, "KLTHRU", table[np.isfinite(found)])
 
 
 class _Work:
