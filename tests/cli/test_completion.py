@@ -88,4 +88,4 @@ def test_every_command_and_option_is_in_the_script(shell, capsys):
 
 def test_other_shells_are_refused(capsys):
     assert main(["completion", "tcsh"]) == 2
-    assert "there is one for: bash, zsh, fish" in capsys.readouterr().err
+    assert "no completion for 'tcsh' - give one of bash, zsh, fish" in capsys.readouterr().err

@@ -18,10 +18,18 @@ def association(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["--memory", "much"], 2, "--memory is 'much'; expected an amount of memory"),
+        (["--memory", "much"], 2, "--memory is 'much' - give an amount of memory"),
         (["--memory", "2"], 2, "--memory is '2'"),
-        (["--dask", "tcp://x:1", "--executor", "threads"], 2, "contradict one another"),
-        (["--dask-tls-ca", "ca.pem"], 2, "belong to --dask tls://host:8786"),
+        (
+            ["--dask", "tcp://x:1", "--executor", "threads"],
+            2,
+            "--executor threads beside --dask tcp://x:1 - give one of them",
+        ),
+        (
+            ["--dask-tls-ca", "ca.pem"],
+            2,
+            "--dask-tls-ca or the like without --dask - give --dask tls://host:8786",
+        ),
     ],
 )
 def test_what_cannot_stand_is_refused(association, capsys, words, status, said):
@@ -33,7 +41,9 @@ def test_all_that_fail_are_named(association, capsys):
     assert main(["coron3", association, "y_asn.json", "--executor", "serial"]) == 1
     captured = capsys.readouterr()
     assert "0 of 2 associations done" in captured.out
-    assert captured.out.count("FAILED x_asn.json: x_asn.json: no products") == 1
+    assert (
+        captured.out.count("FAILED x_asn.json: no products in the association - x_asn.json - ") == 1
+    )
     assert "2 of 2 associations failed: x_asn.json, y_asn.json" in captured.err
 
 
@@ -42,7 +52,10 @@ def test_products_of_the_same_name_are_refused(tmp_path):
     paths = [tmp_path / "a_asn.json", tmp_path / "b_asn.json"]
     for path in paths:
         path.write_text(text)
-    with pytest.raises(InputError, match=r"b_asn.json: would write p_i2d.fits as .*a_asn.json"):
+    told = (
+        r"p_i2d.fits would be written by .*a_asn.json as well - .*b_asn.json - give other product"
+    )
+    with pytest.raises(InputError, match=told):
         refuse_clashes(paths)
 
 

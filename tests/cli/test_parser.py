@@ -95,7 +95,7 @@ def test_after_two_dashes_all_are_positionals():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--bx-length 3", "unknown option --bx-length; did you mean --box-length?"),
+        ("--bx-length 3", "unknown option --bx-length - did you mean --box-length?"),
         ("--box_length 3", "did you mean --box-length?"),
         ("--align_refs.kind first", "did you mean --align-refs.kind?"),
         ("--steps.align_refs.kind=first", "did you mean --align-refs.kind?"),
@@ -103,15 +103,15 @@ def test_after_two_dashes_all_are_positionals():
         ("--zzzz", "unknown option --zzzz"),
         ("-x", "unknown option -x"),
         ("--no-box-length", "unknown option --no-box-length"),
-        ("--no-save-all=true", "--no-save-all takes no value"),
-        ("--box-length", "--box-length needs a value (INT)"),
-        ("--box-length --save-all", "--box-length needs a value (INT)"),
-        ("--box-length 0", "--box-length is 0; expected an integer (>= 1)"),
-        ("--box-length 2.5", "--box-length is '2.5'; expected an integer"),
-        ("--align-refs.kind mean", "--align-refs.kind is 'mean'; expected each | first"),
+        ("--no-save-all=true", "--no-save-all is given a value - leave it out"),
+        ("--box-length", "--box-length has no value - give INT"),
+        ("--box-length --save-all", "--box-length has no value - give INT"),
+        ("--box-length 0", "--box-length is 0 - give an integer (>= 1)"),
+        ("--box-length 2.5", "--box-length is '2.5' - give an integer"),
+        ("--align-refs.kind mean", "--align-refs.kind is 'mean' - give each | first"),
         ("--shape 3", "--shape is"),
-        ("--save-all=maybe", "--save-all is 'maybe'; expected true or false"),
-        ("--scale nonsense", "--scale is 'nonsense'; expected a number"),
+        ("--save-all=maybe", "--save-all is 'maybe' - give true or false"),
+        ("--scale nonsense", "--scale is 'nonsense' - give a number"),
     ],
 )
 def test_what_cannot_be_understood_is_named(words, message):

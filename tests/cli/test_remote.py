@@ -75,8 +75,9 @@ def test_what_is_missing_elsewhere_is_one_line(sequence, server, capsys):
     far = server.address(sequence.association.name, ACCESS) + SIGNED
     assert main(["coron3", far, "--output-dir", "out"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith(f"webbalign: error: http://127.0.0.1:{server.port}/")
-    assert f"{sequence.psf[0]}: no such file" in lines[-1]
+    told = f"webbalign: error: no such file - http://127.0.0.1:{server.port}/"
+    assert lines[-1].startswith(told)
+    assert f"{sequence.psf[0]} - give a file that can be read" in lines[-1]
     assert SECRET not in "".join(lines)
 
 

@@ -29,19 +29,20 @@ def test_show_saves_beside_the_user_where_there_is_no_display(product, capsys):
 
 def test_show_says_what_is_wrong(product, capsys):
     assert main(["show", "x_i2d.fits", "--plane", "1"]) == 1
-    assert "the product is a single image" in capsys.readouterr().err
+    told = "option 'plane' is 1 - give none: the product is a single image"
+    assert told in capsys.readouterr().err
     assert main(["show", "y_i2d.fits"]) == 1
-    assert "y_i2d.fits: no such file" in capsys.readouterr().err
+    assert "no such file - y_i2d.fits - give " in capsys.readouterr().err
 
 
 def test_report_says_what_is_wrong(product, capsys):
     assert main(["report", str(product.parent)]) == 1
-    assert "holds no products of a coron3 run" in capsys.readouterr().err
+    assert f"no products of a coron3 run - {product.parent} - give " in capsys.readouterr().err
     assert main(["report", str(product), "--mark", "10"]) == 2
-    assert "--mark needs pairs" in capsys.readouterr().err
+    assert "--mark is 10.0 - give pairs of RA and Dec" in capsys.readouterr().err
     assert main(["report"]) == 2
     assert main(["report", "nowhere"]) == 1
-    assert "nowhere: no such file or folder" in capsys.readouterr().err
+    assert "no such file or folder - nowhere - give " in capsys.readouterr().err
 
 
 def test_report_names_the_page(product, monkeypatch, capsys):

@@ -116,14 +116,14 @@ def test_a_service_that_does_not_answer_leaves_the_relative_alignment(
     ("words", "status", "message"),
     [
         ("--serchrad 3", 2, "did you mean --searchrad?"),
-        ("--minobj 0", 2, "--minobj is 0; expected an integer (>= 1)"),
-        ("--separation 0.5", 2, "option 'separation' is 0.5; expected at least sqrt(2) times"),
+        ("--minobj 0", 2, "--minobj is 0 - give an integer (>= 1)"),
+        ("--separation 0.5", 2, "option 'separation' is 0.5 - give at least sqrt(2) times"),
         ("--roundlo 0.5", 2, "option 'roundlo' is 0.5"),
         ("--kron-params 2.5,1.4", 2, "(3 values)"),
-        ("--catalog-format votable", 2, "expected ecsv | fits"),
-        ("--abs-refcat GAIADR9", 1, "GAIADR9: no such file, and no catalog of that name"),
-        ("--use-custom-catalogs --catfile no.txt", 1, "no.txt: no such file"),
-        ("no_cal.fits", 1, "no_cal.fits: no such file"),
+        ("--catalog-format votable", 2, "--catalog-format is 'votable' - give ecsv | fits"),
+        ("--abs-refcat GAIADR9", 1, "no such file, and no catalog of that name - GAIADR9 - give "),
+        ("--use-custom-catalogs --catfile no.txt", 1, "no such file - no.txt - give "),
+        ("no_cal.fits", 1, "no such file - no_cal.fits - give "),
     ],
 )
 def test_what_cannot_be_followed_is_one_line_and_no_product(
@@ -208,15 +208,19 @@ def test_a_solution_is_applied_to_its_images_and_to_no_others(field, catalogs, t
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("solve {field}/gaia.ecsv", "expected x and y, or xcentroid and ycentroid"),
-        ("solve {first} {first}", "expected one for each image"),
-        ("solve {first} --abs-refcat {first}", "expected RA and DEC in degrees"),
-        ("apply-solution {field}/gaia.ecsv {field}/no_cal.fits", "no_cal.fits: no such file"),
+        ("solve {field}/gaia.ecsv", "/gaia.ecsv - give x and y, or xcentroid and ycentroid"),
+        ("solve {first} {first}", "_cat.ecsv - give one for each image"),
+        ("solve {first} --abs-refcat {first}", "_cat.ecsv - give RA and DEC in degrees"),
+        (
+            "apply-solution {field}/gaia.ecsv {field}/no_cal.fits",
+            "no such file - {field}/no_cal.fits - give ",
+        ),
         ("apply-solution {first} {image}", "no column filename, group_id, status and 14 more"),
     ],
 )
 def test_files_of_the_wrong_kind_are_named(field, catalogs, capsys, command, message):
     words = command.format(field=field, first=lists(catalogs)[0], image=images(field)[0])
+    message = message.format(field=field)
     assert main([*words.split(), "--output-dir", "out"]) == 1
     error = capsys.readouterr().err
     assert message in error

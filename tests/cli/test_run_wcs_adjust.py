@@ -101,9 +101,13 @@ def test_a_visit_that_is_not_aligned_ends_with_3(target, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [
-        (["get", "nowhere", "--bands", "F300M"], 1, "nowhere: no such folder"),
+        (["get", "nowhere", "--bands", "F300M"], 1, "no such folder - nowhere - give "),
         (["get", "{target}"], 2, "--bands"),
-        (["get", "{target}", "--bands", "F300M,F999W"], 1, "F999W: no such folder"),
+        (
+            ["get", "{target}", "--bands", "F300M,F999W"],
+            1,
+            "no such folder beside F300M - {target}/F999W - give ",
+        ),
         (["get", "{target}", "--bands", "F300M", "--method", "magic"], 2, "magic"),
         (["get", "{target}", "--bands", "F300M", "--group-dithers", "acs"], 2, "group-dithers"),
         (["get", "{target}", "--bands", "F300M", "--alignment-catalog", "no.fits"], 1, "no.fits"),
@@ -114,7 +118,11 @@ def test_a_visit_that_is_not_aligned_ends_with_3(target, capsys, tmp_path):
         ),
         (["show", "nowhere.toml"], 1, "no such file"),
         (["apply", "nowhere.toml", "{target}"], 1, "no such file"),
-        (["apply", "nowhere.toml"], 2, "takes TABLE"),
+        (
+            ["apply", "nowhere.toml"],
+            2,
+            "nowhere.toml after webbalign wcs-adjust apply - give TABLE FOLDER",
+        ),
     ],
 )
 def test_mistakes_are_one_line(target, tmp_path, monkeypatch, capsys, words, status, text):
@@ -122,7 +130,7 @@ def test_mistakes_are_one_line(target, tmp_path, monkeypatch, capsys, words, sta
     words = [word.format(target=target) for word in words]
     assert main(["wcs-adjust", *words]) == status
     err = capsys.readouterr().err
-    assert text in err
+    assert text.format(target=target) in err
     assert "Traceback" not in err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -114,8 +115,8 @@ def test_an_unusable_association_is_one_line(capsys, association, tmp_path, monk
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        f"webbalign: error: {association}: no products in the association; "
-        "expected at least one product\n"
+        f"webbalign: error: no products in the association - {association} - "
+        "give at least one product\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["x_asn.json"]
 
@@ -240,8 +241,9 @@ def test_a_wrong_parameter_in_a_file_is_the_users_error(sequence, tmp_path, caps
     words = ["--config-file", str(config), "--output-dir", str(tmp_path)]
     assert main(["klip", *files, *files, *words]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("webbalign: error: parameters: ")
+    assert line.startswith("webbalign: error: parameters refused (")
     assert "snr" in line
+    assert line.endswith(") - give those that `webbalign COMMAND --help` names")
 
 
 def test_errors_of_the_steps_arrive(tmp_path, capsys):
@@ -249,7 +251,8 @@ def test_errors_of_the_steps_arrive(tmp_path, capsys):
     text.write_text("no FITS file")
     assert main(["outlier-detection", str(text), "--output-dir", str(tmp_path / "out")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"webbalign: error: {text}: ")
+    assert line.startswith("webbalign: error: not readable as FITS (")
+    assert f") - {text} - give " in line
 
 
 def test_an_unknown_error_is_not_called_the_users(pipeline, association, monkeypatch, capsys):
@@ -263,26 +266,30 @@ def test_an_unknown_error_is_not_called_the_users(pipeline, association, monkeyp
     assert "defect of webbalign" in capsys.readouterr().err
 
     def refuse(association, **options):
-        raise InputError("a.fits", "empty")
+        raise InputError("a.fits", "empty", "a cube")
 
     monkeypatch.setattr(coron3, "run", refuse)
     assert main(["coron3", association]) == 1
-    assert capsys.readouterr().err == "webbalign: error: a.fits: empty\n"
+    assert capsys.readouterr().err == "webbalign: error: empty - a.fits - give a cube\n"
 
 
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        ("--resample.fillval x", 2, "option 'fillval' is 'x'; expected a number, NAN or INDEF"),
+        ("--resample.fillval x", 2, "option 'fillval' is 'x' - give a number, NAN or INDEF"),
         ("--align-refs.bad-bits x", 2, "option 'bad_bits' is 'x'"),
         ("--resample.good-bits x", 2, "option 'good_bits' is 'x'"),
-        ("--mark 1,2,3", 2, "--mark needs pairs of RA and Dec"),
-        ("--align-refs.override-psfmask no.fits", 1, "no.fits: no such file; expected a PSFMASK"),
-        ("--resample.output-wcs no.asdf", 1, "no.asdf: no such file; expected an ASDF file"),
-        ("--config-file no.asdf", 1, "no.asdf: no such file; expected a parameter file"),
-        ("--config-file x_asn.json", 1, "x_asn.json: not readable"),
-        ("--output-dir x_asn.json", 1, "x_asn.json: is a file; expected a folder"),
-        ("--output-dir x_asn.json/out", 1, "x_asn.json: is a file; expected a folder"),
+        ("--mark 1,2,3", 2, "--mark is 1.0,2.0,3.0 - give pairs of RA and Dec"),
+        ("--align-refs.override-psfmask no.fits", 1, "no such file - no.fits - give a PSFMASK"),
+        ("--resample.output-wcs no.asdf", 1, "no such file - no.asdf - give an ASDF file"),
+        ("--config-file no.asdf", 1, "no such file - no.asdf - give a parameter file"),
+        (
+            "--config-file x_asn.json",
+            1,
+            r"not readable \(.*\) - x_asn.json - give a parameter file",
+        ),
+        ("--output-dir x_asn.json", 1, "a file, not a folder - x_asn.json - give a folder"),
+        ("--output-dir x_asn.json/out", 1, "a file, not a folder - x_asn.json - give a folder"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_before_any_work(
@@ -291,7 +298,7 @@ def test_what_cannot_be_followed_is_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     assert main(["coron3", association, *words.split()]) == status
     assert pipeline.calls == []
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("word", ["N/A", "derived"])

@@ -88,7 +88,7 @@ def test_an_error_is_told_on_both_ways(probe, capsys, error, status):
     ("outcome", "status"),
     [
         (0, 0),
-        (InputError("a.fits", "is empty"), 1),
+        (InputError("a.fits", "is empty", "an image"), 1),
         (UsageError("no such word"), 2),
         (3, 3),
         (KeyboardInterrupt(), 130),

@@ -32,7 +32,7 @@ def test_units_are_understood(text, size):
      0, -1, True, None, 2.5],
 )  # fmt: skip
 def test_nonsense_is_refused(text):
-    with pytest.raises(OptionError, match="option 'memory' is .*; expected .* such as 2GB"):
+    with pytest.raises(OptionError, match="option 'memory' is .* - give .* such as 2GB"):
         parse_bytes(text)
 
 

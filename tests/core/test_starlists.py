@@ -39,7 +39,7 @@ def test_no_stars():
 
 
 def test_wrong_length_names_image_and_column():
-    with pytest.raises(InputError, match="a: sigma of shape"):
+    with pytest.raises(InputError, match="sigma of shape .* - a - "):
         stars(sigma=np.ones(3))
 
 
@@ -64,5 +64,5 @@ def test_reference_at_each_images_epoch():
 
 
 def test_reference_without_a_position_is_refused():
-    with pytest.raises(InputError, match="gaia: positions"):
+    with pytest.raises(InputError, match="positions .* - gaia - "):
         ReferenceStars([[np.nan, 1.0]], 0.1, 1.0, 15.0, name="gaia")

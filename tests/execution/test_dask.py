@@ -31,7 +31,7 @@ def impatient(monkeypatch):
 @pytest.mark.parametrize("address", [f"tcp://{LOOPBACK}:9", "nonsense", "tcp://no.such.host.:1"])
 def test_where_no_scheduler_is_the_address_is_named(impatient, address):
     with (
-        pytest.raises(ExecutorError, match=f"{address}: no dask scheduler answers"),
+        pytest.raises(ExecutorError, match=f"no dask scheduler answers .* - {address} - "),
         executor(DaskExecutor(address=address)),
     ):
         pass
@@ -43,10 +43,12 @@ def test_files_of_tls_have_to_be_there(tmp_path):
     with pytest.raises(ExecutorError, match="--dask-tls-cert is missing"):
         DaskExecutor(address="tls://x:1", tls=TlsFiles(ca=str(there)))
     missing = str(tmp_path / "no.pem")
-    with pytest.raises(ExecutorError, match=r"--dask-tls-cert: .*no\.pem: no such file"):
+    with pytest.raises(ExecutorError, match=r"no such file - .*no\.pem - give --dask-tls-cert"):
         DaskExecutor(address="tls://x:1", tls=TlsFiles(str(there), missing, missing))
     files = TlsFiles(*[str(there)] * 3)
-    with pytest.raises(ExecutorError, match="tcp://x:1: TLS needs an address that begins with tls"):
+    with pytest.raises(
+        ExecutorError, match="TLS is asked for - tcp://x:1 - give an address tls://"
+    ):
         DaskExecutor(address="tcp://x:1", tls=files)
 
 
@@ -113,7 +115,9 @@ def test_a_running_cluster_works_and_a_killed_worker_is_no_loss(cluster, tmp_pat
         tasks = [(folder, number, int(number == 3)) for number in range(10)]
         assert list(pool.map(die_first, tasks)) == list(range(10))
         tasks = [(folder, number, 99 * (number == 1)) for number in range(3)]
-        with pytest.raises(ExecutorError, match=f"{folder}: the dask workers .* were killed, 4"):
+        with pytest.raises(
+            ExecutorError, match=f"the dask workers .* were killed, 4 .* - {folder} - "
+        ):
             list(pool.map(die_first, tasks))
         assert list(pool.map(slowly, [3])) == [9]
 
@@ -126,7 +130,7 @@ def test_a_scheduler_that_vanishes_is_one_clear_error(cluster, monkeypatch):
         results = pool.map(slowly, range(1000))
         assert next(results) == 0
         running.scheduler.kill()
-        with pytest.raises(ExecutorError, match=f"{running.address} has gone; .* --resume"):
+        with pytest.raises(ExecutorError, match=f"has gone - {running.address} - .* --resume"):
             list(results)
 
 
@@ -136,7 +140,7 @@ def test_a_cluster_without_the_program_is_one_clear_error(cluster, monkeypatch):
     running = cluster(installed=False)
     with (
         DaskExecutor(address=running.address) as pool,
-        pytest.raises(ExecutorError, match="the same versions .* have to be installed"),
+        pytest.raises(ExecutorError, match=f"- {running.address} - install the same versions "),
     ):
         list(pool.map(slowly, range(3)))
 

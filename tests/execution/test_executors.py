@@ -165,7 +165,7 @@ def test_an_exception_is_raised_in_its_place_and_the_pool_lives_on(pool):
 def test_our_errors_arrive_as_they_were_raised(pool):
     with pytest.raises(InputError) as caught:
         list(pool.map(refuse, ["a_calints.fits"]))
-    assert str(caught.value) == "a_calints.fits: nothing in it; expected an image"
+    assert str(caught.value) == "nothing in it - a_calints.fits - give an image"
     assert (caught.value.name, caught.value.expected) == ("a_calints.fits", "an image")
     with pytest.raises(OptionError, match="option 'x' is 1"):
         list(pool.map(refuse_option, [1]))
@@ -329,7 +329,7 @@ def test_a_dead_worker_is_explained():
 
 
 def test_unknown_names_and_numbers_are_refused():
-    with pytest.raises(ExecutorError, match="no executor 'cloud'; there are serial, threads"):
+    with pytest.raises(ExecutorError, match="no executor 'cloud' - give one of serial, threads"):
         executor("cloud")
     with pytest.raises(ExecutorError, match="workers is 0"):
         executor("threads", 0)
@@ -338,7 +338,7 @@ def test_unknown_names_and_numbers_are_refused():
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_a_pool_is_used_within_its_block(name):
     unused = executor(name, 1)
-    with pytest.raises(ExecutorError, match="outside its 'with' block"):
+    with pytest.raises(ExecutorError, match="is not started - use it in a 'with' block"):
         unused.map(square, [1])
 
 

@@ -68,7 +68,9 @@ def test_a_stack_of_more_dithers_takes_more(tmp_path):
 
 def test_too_little_is_told_before_any_work(tmp_path):
     first, out = write_image(tmp_path), tmp_path / "out"
-    with pytest.raises(OptionError, match="'memory' is 200 MB; 1 images need at least"):
+    with pytest.raises(
+        OptionError, match="'memory' is 200 MB, too little for 1 images - give at least"
+    ):
         get_wcs_adjust({"F300M": [first]}, output_dir=out, method="cross_corr", memory="200MB")
     assert not list(out.glob("*.toml"))
 

@@ -101,7 +101,7 @@ def test_what_is_broken_off_is_resumed(sequence, whole, client, cluster, tmp_pat
     else:
         assert process.returncode == 1
         assert last.startswith(
-            f"webbalign: error: the dask scheduler at {cluster.address} has gone"
+            f"webbalign: error: the dask scheduler has gone - {cluster.address} - "
         )
         assert "--resume" in last
         cluster.restart()

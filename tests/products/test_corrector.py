@@ -145,9 +145,9 @@ def test_box_and_shape_are_kept_and_the_input_is_not_changed(wcs):
 
 
 def test_what_is_no_telescope_wcs_is_refused(wcs):
-    with pytest.raises(InputError, match="a.fits: no WCS"):
+    with pytest.raises(InputError, match="no WCS .* - a.fits - "):
         image_plane(None, INFO, SHAPE, "a.fits")
-    with pytest.raises(InputError, match="a.fits: no ROLL_REF"):
+    with pytest.raises(InputError, match="no ROLL_REF.* - a.fits - "):
         image_plane(wcs, {**INFO, "roll_ref": None}, SHAPE, "a.fits")
     steps = [(step.frame, step.transform) for step in wcs.pipeline]
     plain = gwcs.WCS([(steps[0][0], wcs.forward_transform), (steps[-1][0], None)])

@@ -193,7 +193,7 @@ MALFORMED = ["gsss.stsci.edu", "http//gsss", "https://", "https://[::1", "http:/
 def test_a_malformed_address_is_an_error_before_any_work(monkeypatch, address):
     monkeypatch.setenv("ASTROMETRIC_CATALOG_URL", address)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("it was asked"))
-    with pytest.raises(InputError, match="is no web address; expected one such as") as caught:
+    with pytest.raises(InputError, match="is no web address - .* - give one such as") as caught:
         check_reference(AbsoluteCatalog(abs_refcat="gaiadr3"))
     # not the error of a service that is down, after which images are aligned all the same
     assert not isinstance(caught.value, CatalogUnavailable)

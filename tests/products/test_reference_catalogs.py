@@ -99,7 +99,7 @@ def test_real_files(data_folder):
 @pytest.mark.parametrize(
     "columns, message",
     [
-        ({"x": RA, "y": DEC}, "columns x, y; expected RA and DEC"),
+        ({"x": RA, "y": DEC}, "columns x, y - .* - give RA and DEC"),
         ({"RA": ["a", "b", "c"], "DEC": DEC}, "column RA"),
         ({"RA": RA, "DEC": DEC + 60}, "position of RA"),
         ({"RA": RA * np.nan, "DEC": DEC}, "no star in 3 rows"),

@@ -134,7 +134,7 @@ def test_a_mask_beside_the_star_is_used_with_a_loud_warning(tmp_path):
 
 def test_another_size_names_both(tmp_path):
     path = mask_file(tmp_path, np.ones((300, 320)))
-    with pytest.raises(InputError, match=r"mask\.fits.*300 rows.*a_calints\.fits 320 rows"):
+    with pytest.raises(InputError, match=r"300 rows.*a_calints\.fits 320 rows.* - mask\.fits - "):
         find_psfmask(exposure(), path)
 
 
@@ -154,13 +154,13 @@ def test_a_larger_mask_that_does_not_cover_the_exposure(tmp_path, corner):
 
 
 def test_override_that_does_not_exist(tmp_path):
-    with pytest.raises(InputError, match=r"none\.fits.*no such file"):
+    with pytest.raises(InputError, match=r"no such file - .*none\.fits - "):
         find_psfmask(exposure(), tmp_path / "none.fits")
 
 
 def test_weight_zero_everywhere_names_the_file(tmp_path):
     path = mask_file(tmp_path, np.ones((320, 320)))
-    with pytest.raises(InputError, match=r"mask\.fits.*zero everywhere"):
+    with pytest.raises(InputError, match=r"zero everywhere.* - mask\.fits - "):
         find_psfmask(exposure(), path, "masked")
 
 

@@ -90,7 +90,7 @@ def test_a_connection_that_is_cut_is_tried_again(server, caplog):
 
 def test_a_part_is_never_taken_for_the_whole(server, cache, monkeypatch):
     address = server.put("x.fits", b"0123456789" * 1000, cuts=[5000, 0, 9999])
-    with pytest.raises(InputError, match=r"x\.fits: not to be had"):
+    with pytest.raises(InputError, match=r"not to be had .* - .*x\.fits - "):
         remote.local(address)
     assert fetched(cache) == []
     another_process(monkeypatch)
@@ -128,7 +128,9 @@ def test_a_server_that_comes_back_is_waited_for(server):
 
 
 def test_nobody_there_is_one_error():
-    with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:9/x: not to be had \(Cannot conn"):
+    with pytest.raises(
+        InputError, match=r"^not to be had \(Cannot conn.* - http://127\.0\.0\.1:9/x - "
+    ):
         remote.local("http://127.0.0.1:9/x")
 
 
@@ -203,7 +205,7 @@ def test_a_full_disk_is_told(server, cache, monkeypatch, request):
     HTTPFileSystem.clear_instance_cache()
     request.addfinalizer(HTTPFileSystem.clear_instance_cache)
     monkeypatch.setattr(HTTPFileSystem, "_get_file", no_room)
-    with pytest.raises(InputError, match=rf"{cache}: x\.fits cannot be written \(No space"):
+    with pytest.raises(InputError, match=rf"x\.fits cannot be written \(No space.* - {cache} - "):
         remote.local(server.put("x.fits", b"stars"))
     assert fetched(cache) == []
 
@@ -313,11 +315,11 @@ def test_an_association_in_a_bucket(bucket, caplog):
     bucket.pipe("sky/a/s_calints.fits", b"SCIENCE")
     assert load_association("s3://sky/a/x_asn.json").science[0].read_bytes() == b"SCIENCE"
     assert "fetched s3://sky/a/s_calints.fits" in caplog.text
-    with pytest.raises(InputError, match="s3://sky/none: no such file"):
+    with pytest.raises(InputError, match="no such file - s3://sky/none - "):
         remote.local("s3://sky/none")
-    with pytest.raises(InputError, match="s3://nobucket/none: no such file"):
+    with pytest.raises(InputError, match="no such file - s3://nobucket/none - "):
         remote.local("s3://nobucket/none")
-    with pytest.raises(InputError, match="s3://sky/a: is a folder"):
+    with pytest.raises(InputError, match="a folder, not a file - s3://sky/a - "):
         remote.local("s3://sky/a")
     assert SECRET not in caplog.text
 

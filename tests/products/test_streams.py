@@ -103,7 +103,7 @@ def test_an_interrupted_product_leaves_nothing(tmp_path, like, parts):
 
 
 def test_too_little_space_is_told_before_anything_is_written(tmp_path, like):
-    with pytest.raises(WebbalignError, match="GB are free.*align-to first"):
+    with pytest.raises(WebbalignError, match="GB are free - .* - give .*align-to first"):
         streams.QuadWriter(tmp_path / "x.fits", (10**6, 10**3, 320, 320), like)
     assert not list(tmp_path.glob("*.fits"))
     assert not list(tmp_path.glob(f"{PARTIAL}/*"))
@@ -124,5 +124,5 @@ def test_computed_product_is_computed_on_demand(like, parts):
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.fits.*no such file"):
+    with pytest.raises(InputError, match=r"no such file - .*none\.fits - "):
         streams.open_aligned(tmp_path / "none.fits")

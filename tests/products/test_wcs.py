@@ -173,7 +173,7 @@ def test_recentring_twice_is_recentring_once():
 def test_star_pixel():
     assert star_pixel(None, wcs_info()) == pytest.approx(STAR)
     assert star_pixel((3, 4), {}) == (3.0, 4.0)
-    with pytest.raises(InputError, match=r"a_calints\.fits: no CRPIX"):
+    with pytest.raises(InputError, match=r"no CRPIX.* - a_calints\.fits - "):
         star_pixel(None, {}, "a_calints.fits")
 
 

@@ -145,5 +145,5 @@ def test_a_broken_table_is_named(tmp_path, text, words):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_wcs_adjust(tmp_path / "none.toml")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         read_wcs_adjust(tmp_path)

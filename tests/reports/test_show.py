@@ -81,19 +81,19 @@ def test_the_suffix_tells_the_format(tmp_path, suffix):
 
 def test_what_cannot_be_shown_is_said(tmp_path):
     path = write(tmp_path / "x_psfsub.fits", (3, 20, 30))
-    with pytest.raises(OptionError, match="'plane' is 3; the product has 3 images"):
+    with pytest.raises(OptionError, match="'plane' is 3 - give a plane of 3,"):
         draw_product(path, Picture(plane=(3,)))
-    with pytest.raises(OptionError, match="'plane' is 0,1; the product has 3 images"):
+    with pytest.raises(OptionError, match="'plane' is 0,1 - give a plane of 3,"):
         draw_product(path, Picture(plane=(0, 1)))
     with pytest.raises(OptionError, match="no suffix of a picture"):
         save_product_picture(path, tmp_path / "picture")
     with pytest.raises(OptionError, match="no suffix of a picture"):
         save_product_picture(path, path)
     fits.PrimaryHDU(np.zeros((2, 2))).writeto(tmp_path / "plain.fits")
-    with pytest.raises(InputError, match=r"plain\.fits: has no SCI extension"):
+    with pytest.raises(InputError, match=r"no SCI extension - .*plain\.fits - "):
         draw_product(tmp_path / "plain.fits")
     (tmp_path / "text.fits").write_text("no FITS")
-    with pytest.raises(InputError, match=r"text\.fits: not readable as FITS"):
+    with pytest.raises(InputError, match=r"not readable as FITS .* - .*text\.fits - "):
         draw_product(tmp_path / "text.fits")
 
 

@@ -51,6 +51,8 @@ def test_a_script_that_asks_for_no_workers_stays_serial():
 @pytest.mark.parametrize("run", [TweakRegStep.call, find_stars])
 def test_too_little_is_told_before_any_product(mosaic, tmp_path, run):
     files = [str(path) for path in mosaic.files["F300M"]]
-    with pytest.raises(OptionError, match=r"'memory' is 300 MB; 4 images need at least 332 MB"):
+    with pytest.raises(
+        OptionError, match=r"'memory' is 300 MB, too little for 4 images - give at least 332 MB"
+    ):
         run(files, output_dir=str(tmp_path), memory="300MB")
     assert not list(tmp_path.glob("*.*"))

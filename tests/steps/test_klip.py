@@ -152,5 +152,5 @@ def test_the_psf_model_on_request(science, stack, tmp_path):
 def test_references_of_another_size_are_refused_by_name(science, stack):
     small = models.new_cube(stack, stack.data[:, 1:], stack.err[:, 1:], stack.dq[:, 1:])
     small.meta.filename = "small_psfalign.fits"
-    with pytest.raises(InputError, match="small_psfalign.*80 x 79.*80 x 80"):
+    with pytest.raises(InputError, match="80 x 79 pixels - small_psfalign.* - give 80 x 80"):
         call(science, small)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from webbalign.cli import helptext
 from webbalign.cli.commands import COMMANDS, Command, terminal_flags
 from webbalign.cli.errors import ExitStatus, UsageError, explain
-from webbalign.cli.parser import Parsed, did_you_mean, first_positional, parse
+from webbalign.cli.parser import Parsed, first_positional, parse
 from webbalign.cli.terminal import Terminal
+from webbalign.core.options import did_you_mean
 from webbalign.execution import spared_from_collection
 from webbalign.products.addresses import masked_text
 
@@ -84,7 +85,7 @@ def _without_command(options: list[str]) -> int:
         print(helptext.general_help(), end="")
         return ExitStatus.OK
     parse(options, terminal_flags())  # names an unknown option
-    raise UsageError("no command given")
+    raise UsageError("no command - give one")
 
 
 def _command_name(words: list[str], position: int) -> tuple[str, int]:
@@ -105,7 +106,7 @@ def _command_name(words: list[str], position: int) -> tuple[str, int]:
         if "-h" in following or "--help" in following:
             return first, 0
         choices = ", ".join(name.split()[1] for name in group)
-        raise UsageError(f"{first!r} needs one of: {choices}")
+        raise UsageError(f"{first!r} is not the whole command - give one of {choices} after it")
     name = f"{first} {following[index]}"
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}{_suggest(name, group)}")
@@ -114,7 +115,7 @@ def _command_name(words: list[str], position: int) -> tuple[str, int]:
 
 def _suggest(word: str, known: list[str]) -> str:
     found = did_you_mean(word.replace("_", "-"), known)
-    return f"; did you mean {found[0]}?" if found else f"; there are: {', '.join(known)}"
+    return f" - did you mean {found[0]}?" if found else f" - give one of {', '.join(known)}"
 
 
 def _check_count(command: Command, parsed: Parsed) -> None:
@@ -123,7 +124,7 @@ def _check_count(command: Command, parsed: Parsed) -> None:
     if found < least or (largest is not None and found > largest):
         wanted = command.arguments or "no arguments"
         given = " ".join(parsed.positionals) or "nothing"
-        raise UsageError(f"webbalign {command.name} takes {wanted}; given: {given}")
+        raise UsageError(f"{given} after webbalign {command.name} - give {wanted}")
 
 
 def _run(command: Command, parsed: Parsed) -> int:

@@ -20,7 +20,7 @@ __all__ = ["check_folder", "check_options", "require_files"]
 _FILES_READ = {
     "config_file": "a parameter file (ASDF)",
     "override_psfmask": "a PSFMASK file",
-    "catfile": "a text file: image, its catalog",
+    "catfile": "a text file of images and their catalogs",
     "output_wcs": "an ASDF file with a WCS",
 }
 _NO_FILE = ("", "derived", "n/a")
@@ -94,9 +94,9 @@ def check_folder(folder: Path) -> None:
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(existing, "is a file", "a folder for the products")
+        raise InputError(existing, "a file, not a folder", "a folder for the products")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(existing, "cannot be written", "a folder for the products")
+        raise InputError(existing, "no permission to write", "another folder for the products")
 
 
 def require_files(names: list[str]) -> None:
@@ -117,6 +117,6 @@ def require_files(names: list[str]) -> None:
     for name in names:
         path = Path(name)
         if not path.exists():
-            raise InputError(name, "no such file")
+            raise InputError(name, "no such file", "a file that exists")
         if path.is_dir():
-            raise InputError(name, "is a folder", "a file")
+            raise InputError(name, "a folder, not a file", "a file")

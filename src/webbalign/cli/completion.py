@@ -37,7 +37,7 @@ def completion_script(shell: str) -> str:
         If we know nothing of that shell.
     """
     if shell not in SHELLS:
-        raise UsageError(f"no completion for {shell!r}; there is one for: {', '.join(SHELLS)}")
+        raise UsageError(f"no completion for {shell!r} - give one of {', '.join(SHELLS)}")
     return SHELLS[shell]()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 from webbalign.core.errors import WebbalignError
@@ -20,6 +21,20 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130
 
 
+_REMEDIES = {
+    errno.ENOENT: "give one that exists",
+    errno.EACCES: "allow it (chmod), or give another",
+    errno.EPERM: "allow it (chmod), or give another",
+    errno.EROFS: "give a place that can be written",
+    errno.ENOSPC: "make room, then run it again (with --resume, where there is one)",
+    errno.EDQUOT: "make room, then run it again (with --resume, where there is one)",
+    errno.EISDIR: "give a file",
+    errno.ENOTDIR: "give a folder",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EIO: "try again; if it stays, the disk or the network is at fault",
+}
+
+
 class UsageError(Exception):
     """A command line that cannot be understood; the message names the word at fault."""
 
@@ -29,15 +44,17 @@ def explain(error: BaseException) -> str:
     if isinstance(error, (WebbalignError, ExecutorError)):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        remedy = _REMEDIES.get(error.errno or 0, "see that it can be read and written")
+        return " - ".join(filter(None, (error.strerror, error.filename, remedy)))
     if isinstance(error, OSError) and "returned error code" in str(error):
-        return f"hook: {error}"  # how stpipe says that a shell command failed
+        # how stpipe says that a shell command failed
+        return f"{error} - pre_hooks and post_hooks - give commands that succeed"
     if _is_stpipe_refusal(error):
-        return f"parameters: {error}"
+        return f"parameters refused ({error}) - give those that `webbalign COMMAND --help` names"
     if isinstance(error, MemoryError):
-        return "not enough memory"
+        return "not enough memory - give --memory, or fewer --workers"
     if isinstance(error, SystemExit):
-        return f"a library ended the program: {error.code}"
+        return f"a library ended the program ({error.code}) - see --debug"
     return (
         f"unexpected {type(error).__name__}: {error} - this is a defect of webbalign; "
         "please report it with the output of the same command with --debug"

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 from webbalign.cli.errors import UsageError
 from webbalign.cli.flags import Flag
 from webbalign.core.errors import OptionError
+from webbalign.core.options import did_you_mean
 
-__all__ = ["Parsed", "did_you_mean", "first_positional", "parse"]
+__all__ = ["Parsed", "first_positional", "parse"]
 
 _BOOLEANS = ("true", "false")
 
@@ -88,7 +88,7 @@ def _read_flag(word: str, rest: list[str], table: dict[str, Flag]) -> tuple[Flag
         flag = table.get(name[3:])
         if flag is not None and flag.is_boolean:
             if equals:
-                raise UsageError(f"--{name} takes no value")
+                raise UsageError(f"--{name} is given a value - leave it out")
             return flag, "false"
         flag = None
     if flag is None:
@@ -98,7 +98,7 @@ def _read_flag(word: str, rest: list[str], table: dict[str, Flag]) -> tuple[Flag
     if flag.is_boolean:
         return flag, rest.pop(0) if rest and rest[0] in _BOOLEANS else "true"
     if not rest or rest[0].startswith("--"):
-        raise UsageError(f"--{name} needs a value ({flag.metavar})")
+        raise UsageError(f"--{name} has no value - give {flag.metavar}")
     return flag, rest.pop(0)
 
 
@@ -109,13 +109,7 @@ def _suggest(name: str, table: dict[str, Flag]) -> str:
     if not found:
         # an option of a step, written without the step
         found = [known_name for known_name in known if known_name.endswith(f".{bare}")][:3]
-    return f"; did you mean {' or '.join(f'--{item}' for item in found)}?" if found else ""
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known words nearest to `word` (the best, and those equally good; or none)."""
-    known = list(known)
-    return difflib.get_close_matches(word, known, n=1, cutoff=0.7)
+    return f" - did you mean {' or '.join(f'--{item}' for item in found)}?" if found else ""
 
 
 def first_positional(words: Sequence[str], flags: Iterable[Flag]) -> int | None:

@@ -80,5 +80,6 @@ def pairs(values: Sequence[float]) -> list[tuple[float, float]]:
         If one is half.
     """
     if len(values) % 2:
-        raise UsageError("--mark needs pairs of RA and Dec")
+        given = ",".join(map(str, values))
+        raise UsageError(f"--mark is {given} - give pairs of RA and Dec")
     return list(zip(values[::2], values[1::2], strict=True))

@@ -116,7 +116,7 @@ def _counter(terminal: Terminal) -> Callable[[int, int, str], None]:
 def run_psfmask_make(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     """Write a PSFMASK file."""
     if parsed.get("output") is None:
-        raise UsageError("webbalign psfmask make needs --output FILE")
+        raise UsageError("no file to write - webbalign psfmask make - give --output FILE")
     from webbalign.products.references import make_psfmask
 
     terminal.adopt_libraries()

@@ -74,7 +74,7 @@ def _jobs(
     except InputError as error:
         # a folder without one kind may have the other
         if not found and Path(source).is_dir() and not list(Path(source).glob("*_i2d.fits")):
-            kinds = "holds no products of a coron3 run, nor of tweakreg, find-stars or wcs-adjust"
+            kinds = "no products of coron3, tweakreg, find-stars or wcs-adjust in it"
             raise InputError(source, kinds, "a folder with products") from None
         if not found:
             raise

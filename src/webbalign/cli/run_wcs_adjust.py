@@ -43,7 +43,9 @@ def run_get(command: Command, parsed: Parsed, terminal: Terminal) -> int:
         raise UsageError(str(error)) from None
     bands = given.pop("bands", ())
     if not bands:
-        raise UsageError("webbalign wcs-adjust get needs --bands, for example --bands F300M,F1000W")
+        raise UsageError(
+            "no bands - webbalign wcs-adjust get - give them, such as --bands F300M,F1000W"
+        )
     given["target"] = given.get("target") or folder.resolve().name.partition("?")[0]
     settings = _settings(given)
     parameters = parsed.get("tweakreg_parameters_file")
@@ -102,7 +104,7 @@ def run_apply(command: Command, parsed: Parsed, terminal: Terminal) -> int:
     check_options(parsed)
     for name in parsed.positionals:
         if not (is_address(name) or Path(name).exists()):
-            raise InputError(name, "no such file")
+            raise InputError(name, "no such file", "a table, and then images or their folders")
     from webbalign.pipelines.apply_adjust import apply_wcs_adjust, images_in
 
     terminal.adopt_libraries()
@@ -173,6 +175,8 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 
 def _parameters(name: str | None) -> dict[str, Any]:
     """Read the file of tweakreg's parameters."""
+    from webbalign.pipelines.wcs_adjust_options import check_tweakreg_parameters
+
     if name is None:
         return {}
     expected = "a TOML file with options of tweakreg"
@@ -185,4 +189,5 @@ def _parameters(name: str | None) -> dict[str, Any]:
     for key in ("parameters", "get_wcs_adjust", "tweakreg_parameters"):
         inner = content.get(key)
         content = inner if isinstance(inner, dict) else content
+    check_tweakreg_parameters(content, str(path))
     return content

@@ -74,9 +74,11 @@ def chosen_executor(parsed: Parsed) -> Any:
     name, address = parsed.get("executor"), parsed.get("dask")
     tls = TlsFiles(*(parsed.get(f"dask_tls_{word}") for word in ("ca", "cert", "key")))
     if address is not None and name not in (None, AUTO, "dask"):
-        raise UsageError(f"--dask {address} and --executor {name} contradict one another")
+        raise UsageError(f"--executor {name} beside --dask {address} - give one of them")
     if tls and address is None:
-        raise UsageError("--dask-tls-ca and the like belong to --dask tls://host:8786")
+        raise UsageError(
+            "--dask-tls-ca or the like without --dask - give --dask tls://host:8786 as well"
+        )
     if address is not None:
         return DaskExecutor(address=address, tls=tls)
     return name or AUTO

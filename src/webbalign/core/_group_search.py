@@ -66,7 +66,9 @@ def as_image(
     unknown = np.full(len(points), np.nan)
     values = [unknown if value is None else np.asarray(value, float) for value in (sigma, flux)]
     if any(value.shape != (len(points),) for value in values):
-        raise InputError(None, "errors or fluxes of another length than the positions")
+        raise InputError(
+            None, "errors or fluxes of another length than the positions", "one for each"
+        )
     corners = points if outline is None else np.asarray(outline, float).reshape(-1, 2) + move
     return ImageStars(points[:, 0] + 1j * points[:, 1], values[0], values[1], corners)
 

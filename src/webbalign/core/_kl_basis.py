@@ -158,7 +158,7 @@ def make_basis_in_place(
         fill_by_common(images, holes, good)
     n_pixels = np.count_nonzero(good)
     if not n_pixels:
-        raise InputError(None, "the references have no good pixel")
+        raise InputError(None, "the references have no good pixel", "other references")
 
     means = np.empty(len(images))
     for k in visit(images):
@@ -223,4 +223,4 @@ def leave_out_matrix(gram: Floats, groups: NDArray[Any], truncate: int) -> Float
 def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     """Raise InputError if an array has not the shape that is expected."""
     if np.shape(array) != tuple(shape):
-        raise InputError(None, f"{name} of shape {np.shape(array)}", str(tuple(shape)))
+        raise InputError(None, f"{name} of shape {np.shape(array)}", f"shape {tuple(shape)}")

@@ -77,7 +77,8 @@ class TargetNoise:
             self.mean_variance += target.variance
             self.mean_residual += np.where(target.used, target.residual, 0.0)
         if not self.count.any():
-            raise InputError(None, "no pixel has a finite residual and a finite variance")
+            found = "no pixel has a finite residual and a finite variance"
+            raise InputError(None, found, "images with errors")
         self.mean_variance /= self.total
         self.mean_residual /= self.total
 

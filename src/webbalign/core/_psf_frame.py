@@ -57,7 +57,9 @@ class PsfFrame:
         if not self.whole:
             weight2 = np.where(finite, weight2, 0.0)
             if not weight2.any():
-                raise InputError(name, "no finite pixel of the PSF has weight")
+                raise InputError(
+                    name, "no finite pixel of the PSF has weight", "another PSF or mask"
+                )
             image = fill_bad_pixels(image, None, box=3, name=name)
         self.variance, self.known = checked_variance(variance, image, name)
         self.has_variance = variance is not None
@@ -123,7 +125,7 @@ def checked_variance(
         return np.ones_like(image), None
     variance = np.asarray(variance, dtype=np.float64)
     if variance.shape != image.shape:
-        raise InputError(name, f"a variance of shape {variance.shape}", f"{image.shape}")
+        raise InputError(name, f"a variance of shape {variance.shape}", f"shape {image.shape}")
     known = np.isfinite(variance) & (variance > 0)
     if known.all():
         return variance, None

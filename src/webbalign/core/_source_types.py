@@ -78,7 +78,7 @@ class SourceFinding(Options):
         for low, high in (("sharplo", "sharphi"), ("roundlo", "roundhi")):
             if getattr(self, low) > getattr(self, high):
                 raise OptionError(
-                    f"option {low!r} is {getattr(self, low)}; expected at most {high!r}, "
+                    f"option {low!r} is {getattr(self, low)} - give at most {high!r}, "
                     f"which is {getattr(self, high)}"
                 )
 

@@ -118,7 +118,7 @@ def fit_affine(
     J. Opt. Soc. Am. A 4, 629, in two dimensions).
     """
     if geometry not in GEOMETRIES:
-        raise ValueError(f"geometry is {geometry!r}; expected one of {GEOMETRIES}")
+        raise ValueError(f"geometry is {geometry!r} - give one of {GEOMETRIES}")
     xy = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     uv = np.asarray(uv, dtype=np.float64).reshape(-1, 2)
     sigma = np.broadcast_to(np.asarray(sigma, dtype=np.float64), len(xy))

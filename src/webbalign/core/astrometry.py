@@ -102,7 +102,9 @@ def align_starlists(
     stars = without_artefacts(lists, matching, reference, abs_matching.matching())
     field = StarField.of(stars, families)
     if images is not None and (solving.solver != "global" or fitting.fitgeometry not in _RIGID):
-        raise OptionError("pairs of images need solver=global, and fitgeometry=shift or rshift")
+        raise OptionError(
+            "pairs of images are given - give solver=global and fitgeometry=shift or rshift"
+        )
     components, notes = _relative(
         field, lists, matching, fitting, solving, reference is not None, images
     )

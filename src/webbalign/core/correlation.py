@@ -143,7 +143,7 @@ def correlate(
     one, mask_1 = _image(first, first_weight)
     two, mask_2 = _image(second, second_weight)
     if one.shape != two.shape:
-        raise ValueError(f"images of shapes {one.shape} and {two.shape}; expected one shape")
+        raise ValueError(f"images of shapes {one.shape} and {two.shape} - give one shape")
     centre = _middle(mask_1)
     reach = max(1, min(math.ceil(max_shift), min(one.shape) // 2 - 1))
     if min(mask_1.sum(), mask_2.sum()) < _MIN_PIXELS:

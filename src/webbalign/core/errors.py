@@ -17,24 +17,24 @@ class WebbalignError(Exception):
 class InputError(WebbalignError, ValueError):
     """An input file or data set that cannot be used.
 
+    The message reads *what was found - in which file - what to give instead*.
+
     Parameters
     ----------
     name : str, Path or None
         The file (or model) at fault.
     found : str
         What is there.
-    expected : str, optional
-        What should be there, or what to do about it.
+    expected : str
+        What should be there; the user is told to give it.
     """
 
-    def __init__(self, name: str | Path | None, found: str, expected: str = "") -> None:
+    def __init__(self, name: str | Path | None, found: str, expected: str) -> None:
         self.name = None if name is None else str(name)
         self.found = found
         self.expected = expected
-        text = found if self.name is None else f"{self.name}: {found}"
-        if expected:
-            text = f"{text}; expected {expected}"
-        super().__init__(text)
+        parts = [found, self.name, f"give {expected}"]
+        super().__init__(" - ".join(part for part in parts if part))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str | None, str, str]]:
         # worker processes send errors back pickled
@@ -42,4 +42,4 @@ class InputError(WebbalignError, ValueError):
 
 
 class OptionError(WebbalignError, ValueError):
-    """An option whose value is not allowed; the message names the option."""
+    """An option whose value is not allowed; the message names it and says what to give."""

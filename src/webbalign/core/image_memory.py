@@ -54,8 +54,8 @@ class ImageMemory:
         needed = kept + (self.alone if least else self.shared + self.each)
         if memory < needed:
             raise OptionError(
-                f"option 'memory' is {memory / 1e6:.0f} MB; {images} images need at least "
-                f"{needed / 1e6:.0f} MB"
+                f"option 'memory' is {memory / 1e6:.0f} MB, too little for {images} images - "
+                f"give at least {needed / 1e6:.0f} MB"
             )
         return max(1, min(fitting, most))
 

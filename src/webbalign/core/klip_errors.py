@@ -184,7 +184,7 @@ def subtraction_errors(
     nrefs, shape = len(basis.references), basis.shape
     if tuple(variances.shape) != subtraction.residual.shape:
         found, expected = tuple(variances.shape), subtraction.residual.shape
-        raise InputError(None, f"variances of shape {found}", str(expected))
+        raise InputError(None, f"variances of shape {found}", f"shape {expected}")
     if klip.err_method == "std_of_refs":
         return _std_of_references(basis, subtraction)
     if reference_variances is not None:

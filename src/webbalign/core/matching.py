@@ -32,7 +32,7 @@ _MAD_TO_SIGMA = 1.4826
 def _check_separation(separation: float, tolerance: float, prefix: str = "") -> None:
     if separation < math.sqrt(2) * tolerance:
         raise OptionError(
-            f"option '{prefix}separation' is {separation}; expected at least sqrt(2) times "
+            f"option '{prefix}separation' is {separation} - give at least sqrt(2) times "
             f"'{prefix}tolerance', which is {tolerance}"
         )
 

@@ -13,14 +13,15 @@ From that declaration follow the validation (on construction), the stpipe ``spec
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from webbalign.core.errors import OptionError
 
-__all__ = ["Option", "Options", "declared", "opt", "spec"]
+__all__ = ["Option", "Options", "declared", "did_you_mean", "opt", "spec"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Option:
         if value is None or (word and self.optional and self.choices is None):
             if self.optional:
                 return None
-            raise OptionError(f"option {self.name!r} may not be None")
+            raise self._refuse(value)
         if self.length is None:
             return self._check_item(value)
         if isinstance(value, str):
@@ -124,7 +125,12 @@ class Option:
         expected = f"{want[self.kind]}{allowed}"
         if self.choices is not None and self.length is None:
             expected = self.allowed
-        return OptionError(f"option {self.name!r} is {value!r}; expected {expected}")
+        return OptionError(f"option {self.name!r} is {value!r} - give {expected}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> list[str]:
+    """Return the known word nearest to `word`, if one is near."""
+    return difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
 
 
 def opt(

@@ -331,5 +331,5 @@ def _numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) not in (1, 2) or not all(0 < number < np.inf for number in numbers):
-        raise OptionError(f"option 'snr' is {text!r}; expected one or two positive numbers")
+        raise OptionError(f"option 'snr' is {text!r} - give one or two positive numbers")
     return numbers

@@ -76,7 +76,7 @@ class TangentPlane:
     def __post_init__(self) -> None:
         axes = np.array(self.axes, dtype=np.float64)
         if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=1e-9):
-            raise ValueError(f"axes of a tangent plane are {axes.tolist()}; expected orthonormal")
+            raise ValueError(f"axes of a tangent plane are {axes.tolist()}, not orthonormal")
         object.__setattr__(self, "axes", axes)
 
     @classmethod

@@ -148,7 +148,7 @@ def to_weight(values: ArrayLike, convention: str = "weight", *, name: str | None
     """
     if convention not in CONVENTIONS:
         raise OptionError(
-            f"option 'psfmask_convention' is {convention!r}; expected {' | '.join(CONVENTIONS)}"
+            f"option 'psfmask_convention' is {convention!r} - give {' | '.join(CONVENTIONS)}"
         )
     values = np.array(values, dtype=np.float64)
     if values.ndim != 2:
@@ -161,7 +161,7 @@ def to_weight(values: ArrayLike, convention: str = "weight", *, name: str | None
     weight[~finite] = 0.0
     if not weight.any():
         other = CONVENTIONS[convention == "weight"]
-        expected = f"some pixels to use; is psfmask_convention={other} meant?"
+        expected = f"a mask with some pixels to use, or psfmask_convention={other} if that is meant"
         raise InputError(name, f"the weight is zero everywhere ({convention=})", expected)
     return weight
 
@@ -250,7 +250,7 @@ def derive_weight(
     if excluded is not None:
         weight[np.asarray(excluded, dtype=bool)] = 0.0
     if not weight.any():
-        raise InputError(None, "no pixel is left to align on", "some science pixels")
+        raise InputError(None, "no pixel is left to align on", "a PSFMASK that leaves some")
     return DerivedWeight(weight, place, centre_from, (message,), warnings)
 
 

@@ -220,7 +220,7 @@ class Registrar:
         bad = self._image.size - np.count_nonzero(np.isfinite(self._image))
         if bad:
             found = f"{bad} pixels of the science image are not finite"
-            raise InputError(name, found, "filled pixels")
+            raise InputError(name, found, "an image without such pixels")
         self._variance, self._known = checked_variance(variance, self._image, name)
         self._has_variance = variance is not None
         if fit_weighting == "mask_and_errors" and self._known is not None:

@@ -114,13 +114,13 @@ class Resample(Options):
         for name in ("pixel_scale", "pixel_scale_ratio"):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
-                raise OptionError(f"option {name!r} is {value!r}; expected a positive number")
+                raise OptionError(f"option {name!r} is {value!r} - give a positive number")
         if self.fillval.strip().upper() not in ("", "NAN", "INDEF"):
             try:
                 float(self.fillval)
             except ValueError:
                 raise OptionError(
-                    f"option 'fillval' is {self.fillval!r}; expected a number, NAN or INDEF"
+                    f"option 'fillval' is {self.fillval!r} - give a number, NAN or INDEF"
                 ) from None
 
 
@@ -175,7 +175,11 @@ def resample(
     count = 0
     for exposure in exposures:
         if not np.isfinite(exposure.pixmap).all(axis=-1).any():
-            raise InputError(exposure.name or None, "not one pixel has sky coordinates")
+            raise InputError(
+                exposure.name or None,
+                "not one pixel has sky coordinates",
+                "an exposure with a valid WCS",
+            )
         grid.add(exposure)
         count += 1
     if not count:

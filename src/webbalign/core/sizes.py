@@ -50,6 +50,6 @@ def parse_bytes(value: str | int, name: str = "memory") -> int:
 
 def _refused(name: str, value: object) -> OptionError:
     return OptionError(
-        f"option {name!r} is {value!r}; expected an amount of memory with its unit, such as 2GB, "
+        f"option {name!r} is {value!r} - give an amount of memory with its unit, such as 2GB, "
         "500MB or 1.5GiB"
     )

@@ -47,7 +47,7 @@ class Executor(ABC):
 
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
-            raise ExecutorError(f"workers is {workers}; expected 1 or more")
+            raise ExecutorError(f"workers is {workers} - give 1 or more")
         self.workers = available_cores() if workers is None else workers
         self._resources = ExitStack()
         self._depth = 0

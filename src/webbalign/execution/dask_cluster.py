@@ -49,9 +49,13 @@ class TlsFiles:
         words = {"ca": self.ca, "cert": self.cert, "key": self.key}
         for word, name in words.items():
             if not name:
-                raise ExecutorError(f"--dask-tls-{word} is missing: TLS needs ca, cert and key")
+                raise ExecutorError(
+                    f"--dask-tls-{word} is missing - give ca, cert and key, which TLS needs"
+                )
             if not Path(name).is_file():
-                raise ExecutorError(f"--dask-tls-{word}: {name}: no such file")
+                raise ExecutorError(
+                    f"no such file - {name} - give --dask-tls-{word} a file that exists"
+                )
 
 
 class DaskExecutor(PoolExecutor):
@@ -86,7 +90,7 @@ class DaskExecutor(PoolExecutor):
             import distributed  # noqa: F401
         except ImportError as error:
             raise ExecutorError(
-                "the executor 'dask' needs dask, which is not installed; "
+                "the executor 'dask' needs dask, which is not installed - "
                 "install it with: pip install 'webbalign[dask]'"
             ) from error
         self.address = address
@@ -95,7 +99,9 @@ class DaskExecutor(PoolExecutor):
         if self.tls:
             self.tls.check()
             if address is not None and not address.startswith("tls://"):
-                raise ExecutorError(f"{address}: TLS needs an address that begins with tls://")
+                raise ExecutorError(
+                    f"TLS is asked for - {address} - give an address tls://host:port"
+                )
 
     def _start(self) -> None:
         self._resources.callback(self._forget_pool)
@@ -103,7 +109,7 @@ class DaskExecutor(PoolExecutor):
         if client is None:
             client = self._connect()
         elif getattr(client, "asynchronous", False):
-            raise ExecutorError("the dask client is asynchronous; expected one that is not")
+            raise ExecutorError("the dask client is asynchronous - give one that is not")
         self.address = client.scheduler.address if client.scheduler else self.address
         self._pool = client
         self.workers = max(1, sum(client.nthreads().values()))
@@ -143,24 +149,24 @@ class DaskExecutor(PoolExecutor):
             return cast(Outcome[Any], future.result())
         except KilledWorker as error:
             text = (
-                f"{name_of(item)}: the dask workers that worked on it were killed, "
-                f"{error.allowed_failures + 1} of them one after the other "
-                "(out of memory is the usual cause)"
+                "the dask workers that worked on it were killed, "
+                f"{error.allowed_failures + 1} of them one after the other - {name_of(item)} - "
+                "give them more memory, the lack of which is the usual cause"
             )
             return Outcome(error=ExecutorError(text))
         except (CancelledError, OSError) as error:
             raise self._scheduler_gone() from error
         except Exception as error:  # those of the work itself come as outcomes
             raise ExecutorError(
-                f"the dask cluster at {self.address} cannot do the work: the same versions of "
-                "webbalign and Python have to be installed where its scheduler and workers run "
-                f"({' '.join(str(error).split())})"
+                f"the dask cluster cannot do the work ({' '.join(str(error).split())}) - "
+                f"{self.address} - install the same versions of webbalign and Python where its "
+                "scheduler and workers run"
             ) from error
 
     def _scheduler_gone(self) -> ExecutorError:
         return ExecutorError(
-            f"the dask scheduler at {self.address} has gone; what is finished stays: run it again, "
-            "with --resume, when the scheduler is back"
+            f"the dask scheduler has gone - {self.address} - run it again, with --resume, when it "
+            "is back: what is finished stays"
         )
 
 
@@ -244,4 +250,6 @@ def _as_our_error(address: Any, found: str = "no dask scheduler answers") -> Ite
         yield
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise ExecutorError(f"{address}: {found} ({text})") from error
+        raise ExecutorError(
+            f"{found} ({text}) - {address} - see that it runs and can be reached from here"
+        ) from error

@@ -67,7 +67,7 @@ def executor(
         kind = _chosen(workers, memory, seconds)
     if kind not in NAMES:
         raise ExecutorError(
-            f"there is no executor {kind!r}; there are {', '.join(NAMES)} and {AUTO}"
+            f"there is no executor {kind!r} - give one of {', '.join(NAMES)} and {AUTO}"
         )
     makers: dict[str, Callable[[], Executor]] = {
         "serial": lambda: SerialExecutor(workers),
@@ -95,6 +95,6 @@ def _given(thing: Any, workers: int | None) -> Executor:
     if hasattr(thing, "submit") and hasattr(thing, "scheduler_info"):
         return DaskExecutor(client=thing)
     raise ExecutorError(
-        f"{thing!r} is no executor; expected one of {', '.join(NAMES)}, an executor of "
+        f"{thing!r} is no executor - give one of {', '.join(NAMES)}, an executor of "
         "concurrent.futures, or a dask Client"
     )

@@ -49,7 +49,9 @@ class PoolExecutor(Executor):
 
     def _check_started(self) -> None:
         if self._pool is None:
-            raise ExecutorError(f"the executor {self.name!r} is used outside its 'with' block")
+            raise ExecutorError(
+                f"the executor {self.name!r} is not started - use it in a 'with' block"
+            )
 
     def _outcomes(self, call: Call[T, R], items: Iterable[T]) -> Generator[Outcome[R], None, None]:
         pending: deque[Any] = deque()
@@ -131,7 +133,7 @@ class GivenExecutor(PoolExecutor):
             return super()._first_outcome(pending)
         except BrokenExecutor as error:
             raise ExecutorError(
-                f"the executor that was given is broken ({error}); make a new one"
+                f"the executor that was given is broken ({error}) - give a new one"
             ) from error
 
     def _submit(self, call: Call[Any, Any], item: Any) -> Any:
@@ -141,5 +143,5 @@ class GivenExecutor(PoolExecutor):
             return super()._submit(call, item)
         except BrokenExecutor as error:
             raise ExecutorError(
-                f"the executor that was given is broken ({error}); make a new one"
+                f"the executor that was given is broken ({error}) - give a new one"
             ) from error

@@ -74,8 +74,8 @@ def workers_within(memory: int | None = None, most: int | None = None) -> int:
     most = available_cores() if most is None else most
     if memory is not None and memory < BASE + LEAST_PER_WORKER // 2:
         raise ExecutorError(
-            f"{memory / 1e9:.2g} GB of memory are not enough for the program itself; "
-            f"expected at least {(BASE + LEAST_PER_WORKER // 2) / 1e9:.2g} GB, or no bound"
+            f"{memory / 1e9:.2g} GB of memory are not enough for the program itself - "
+            f"give at least {(BASE + LEAST_PER_WORKER // 2) / 1e9:.2g} GB, or no bound"
         )
     size = available_memory() if memory is None else memory
     if size is None:

@@ -175,9 +175,9 @@ class ProcessExecutor(PoolExecutor):
             task.losses += 1
             if task.losses > RETRIES:
                 error = ExecutorError(
-                    f"{name_of(task.item)}: the process that works on it was killed "
-                    f"{task.losses} times (out of memory is the usual cause: give fewer --workers; "
-                    "a script that starts worker processes must do so under "
+                    f"the process that works on it was killed {task.losses} times - "
+                    f"{name_of(task.item)} - give fewer --workers (out of memory is the usual "
+                    "cause; a script that starts worker processes must do so under "
                     "if __name__ == '__main__')"
                 )
                 task.future = Future()

@@ -72,7 +72,7 @@ def method_named(name: str) -> Measure:
     """
     if name not in METHODS:
         have = ", ".join(METHODS)
-        raise OptionError(f"option 'method' is {name!r}, which is not available; there is: {have}")
+        raise OptionError(f"option 'method' is {name!r} - give one of {have}")
     return METHODS[name]
 
 
@@ -109,7 +109,7 @@ def band_job(
     infos = tuple(info for info, _ in read)
     instruments = sorted({info.instrument.lower() for info in infos})
     if len(instruments) > 1:
-        raise InputError(None, f"{band}: images of {', '.join(instruments)}", "one instrument")
+        raise InputError(band, f"images of {', '.join(instruments)}", "images of one instrument")
     instrument = instruments[0]
     catalog = options.alignment_catalog or ""
     correlating, stacking = _correlation(correlation or {}, options.reproject_func)
@@ -134,7 +134,8 @@ def band_job(
         job.options.solver != "global" or job.options.fitgeometry not in ("shift", "rshift")
     ):
         raise OptionError(
-            f"{band}: method combined needs solver=global, and fitgeometry=shift or rshift"
+            f"option 'method' is 'combined' - {band} - give solver=global and fitgeometry=shift or "
+            "rshift as well"
         )
     _ = job.keys  # an image that does not tell its visit is refused before any work
     return job
@@ -151,7 +152,7 @@ def _correlation(given: Mapping[str, Any], reproject_func: str) -> tuple[Correla
     unknown = sorted(set(given) - known)
     if unknown:
         expected = ", ".join(sorted(known - {"reproject_func"}))
-        raise OptionError(f"no option {unknown[0]!r}; options of the correlation are {expected}")
+        raise OptionError(f"no option {unknown[0]!r} of the correlation - give one of {expected}")
     values = {"reproject_func": reproject_func} | dict(given)
     return Correlating.from_mapping(given), Stacking.from_mapping(values)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from webbalign.core.errors import OptionError
-from webbalign.core.options import declared
+from webbalign.pipelines.wcs_adjust_options import check_tweakreg_parameters
 from webbalign.products.filters import wavelength
 from webbalign.steps.tweakreg_options import TweakReg
 
@@ -17,12 +17,6 @@ _PIXEL = {"nircam_short": 0.031, "nircam_long": 0.063, "miri": 0.11, "niriss": 0
 _LONGEST_SHORT = 2.35  # um, last wavelength of NIRCam's short channel
 # where the defaults of tweakreg are not the best ones: MIRI's bands show few bright stars
 _OWN_DEFAULTS = {"miri": {"snr_threshold": 5.0}}
-# what wcs adjust decides by its own options
-_NOT_HERE = {
-    "group_by": "group_dithers and degroup_nircam_modules",
-    "use_custom_catalogs": "custom_catalog_function",
-    "catfile": "custom_catalog_function",
-}
 
 
 def tweakreg_options(
@@ -46,13 +40,9 @@ def tweakreg_options(
     OptionError
         If tweakreg has no such option, or the value cannot stand.
     """
-    known = {option.name for option in declared(TweakReg)}
+    check_tweakreg_parameters(parameters)
     chosen: dict[str, Any] = {"abs_refcat": catalog} | _OWN_DEFAULTS.get(instrument.lower(), {})
     for name, value in parameters.items():
-        if name in _NOT_HERE:
-            raise OptionError(f"tweakreg_parameters: {name!r} has no effect; use {_NOT_HERE[name]}")
-        if name not in known:
-            raise OptionError(f"tweakreg_parameters: tweakreg has no option {name!r}")
         names = _names(target, band, instrument)
         found = _innermost(value, names)
         if found is not None:
@@ -60,7 +50,7 @@ def tweakreg_options(
     try:
         return TweakReg(**chosen)
     except OptionError as error:
-        raise OptionError(f"tweakreg_parameters for {band}: {error}") from None
+        raise OptionError(f"tweakreg_parameters of {band}: {error}") from None
 
 
 def band_filter(band: str) -> str:

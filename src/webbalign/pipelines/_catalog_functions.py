@@ -36,10 +36,10 @@ def catalog_function(function: Callable[..., Any] | str | None) -> Callable[...,
         found = getattr(import_module(module), name) if module else None
     except (ImportError, AttributeError, ValueError) as error:
         raise OptionError(
-            f"option 'custom_catalog_function' is {function!r} ({error}); expected {_EXPECTED}"
+            f"option 'custom_catalog_function' is {function!r} ({error}) - give {_EXPECTED}"
         ) from None
     if not callable(found):
-        raise OptionError(f"option 'custom_catalog_function' is {function!r}; expected {_EXPECTED}")
+        raise OptionError(f"option 'custom_catalog_function' is {function!r} - give {_EXPECTED}")
     return found
 
 

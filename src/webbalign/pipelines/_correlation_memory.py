@@ -100,6 +100,6 @@ def fitting_map(map: Map, job: Bounded, largest: float) -> Map:
         return builtins.map
     what = f"with {job.workers} workers" if job.workers > 1 else "in one process"
     raise OptionError(
-        f"option 'memory' is {job.memory / 1e6:.0f} MB; the stacks need at least "
-        f"{least / 1e6:.0f} MB {what}"
+        f"option 'memory' is {job.memory / 1e6:.0f} MB, too little for the stacks "
+        f"{what} - give at least {least / 1e6:.0f} MB"
     )

@@ -108,7 +108,9 @@ class Coron3Pipeline(WebbPipeline):
         if isinstance(mask, str) and mask.strip().upper() not in ("", "N/A", "DERIVED"):
             read_psfmask(mask, self.align_refs.psfmask_convention)
         if self.stack_refs.skip:
-            raise OptionError("option 'steps.stack_refs.skip': the PSF stack cannot be left out")
+            raise OptionError(
+                "option 'steps.stack_refs.skip' is true - give false: the PSF stack is needed"
+            )
 
     def _refuse_small_memory(self, association: Association, headers: Mapping[Path, Any]) -> None:
         """Refuse now a memory in which the work cannot be done, however it is cut up."""

@@ -27,6 +27,4 @@ class Coron3Options(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mark is not None and len(self.mark) % 2:
-            raise OptionError(
-                f"option 'mark' has {len(self.mark)} values; expected pairs of RA, Dec"
-            )
+            raise OptionError(f"option 'mark' has {len(self.mark)} values - give pairs of RA, Dec")

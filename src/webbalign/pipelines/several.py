@@ -177,8 +177,8 @@ def refuse_clashes(associations: Sequence[str | Path]) -> None:
         if len(names) > 1:
             raise InputError(
                 names[1],
-                f"would write {product} as {names[0]} does",
-                "other product names or asn_id, or separate runs into different folders",
+                f"{product} would be written by {names[0]} as well",
+                "other product names or asn_id, or run them apart into different folders",
             )
 
 

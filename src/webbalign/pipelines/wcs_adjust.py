@@ -87,7 +87,7 @@ class GetWCSAdjustStep:
         **options: Any,
     ) -> None:
         if not bands:
-            raise OptionError("option 'bands' is empty; expected bands to measure")
+            raise OptionError("option 'bands' is empty - give bands to measure")
         parse_method(method)
         self.directory, self.target, self.bands = Path(directory), target, list(bands)
         self.progress_dict = progress_dict
@@ -157,7 +157,9 @@ class GetWCSAdjustStep:
                     MeasuredBand(table.run["band"], table.entries, table.run.get("catalog", ""))
                 )
         if not bands:
-            raise InputError(folder, "no results of bands in it", "what run_tweakreg writes")
+            raise InputError(
+                folder, "no results of bands in it", "a folder that run_tweakreg wrote"
+            )
         return {
             str(entry.key): {"shift": entry.correction.shift, "matrix": entry.correction.matrix}
             for entry in combined_visits(bands)
@@ -198,9 +200,10 @@ class GetWCSAdjustStep:
             return band_images(self.directory, band)
         known = self.progress_dict.get(band)
         if not known or "dir" not in known:
-            raise InputError(band, "no folder in progress_dict")
+            raise InputError(band, "no folder in progress_dict", "one under the key dir")
         if not known.get("success", True):
-            raise InputError(band, "not successful so far, says progress_dict")
+            found = "not successful so far, says progress_dict"
+            raise InputError(band, found, "a band whose earlier steps succeeded")
         folder = Path(known["dir"])
         return band_images(folder.parent, folder.name)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from webbalign.core.errors import OptionError
-from webbalign.core.options import Options, opt
+from webbalign.core.options import Options, declared, did_you_mean, opt
 from webbalign.products.addresses import is_address
 
 __all__ = [
@@ -16,12 +16,19 @@ __all__ = [
     "ShowOptions",
     "WcsAdjustOptions",
     "catalog_place",
+    "check_tweakreg_parameters",
     "method_for",
     "parse_method",
 ]
 
 METHOD_NAMES = ("tweakreg", "cross_corr", "combined")
 _INSTRUMENTS = ("nircam", "miri", "niriss")
+# parameters of tweakreg that wcs adjust decides by its own options
+_NOT_OF_A_BAND = {
+    "group_by": "group_dithers and degroup_nircam_modules",
+    "use_custom_catalogs": "custom_catalog_function",
+    "catfile": "custom_catalog_function",
+}
 
 
 @dataclass(frozen=True)
@@ -98,17 +105,43 @@ def parse_method(method: str | Mapping[str, str]) -> dict[str, str]:
     elif ":" in method or "{" in method:
         words = [part.split(":") for part in method.strip().strip("{}").split(",") if part.strip()]
         if any(len(part) != 2 for part in words):
-            raise OptionError(f"option 'method' is {method!r}; expected {expected}")
+            raise OptionError(f"option 'method' is {method!r} - give {expected}")
         pairs = {key.strip(" '\"").lower(): value.strip(" '\"") for key, value in words}
     else:
         pairs = {"": method.strip()}
     for instrument, name in pairs.items():
         if name not in METHOD_NAMES:
-            raise OptionError(f"option 'method' is {name!r}; expected {expected}")
+            raise OptionError(f"option 'method' is {name!r} - give {expected}")
         if instrument and instrument not in _INSTRUMENTS:
             known = ", ".join(_INSTRUMENTS)
-            raise OptionError(f"option 'method' names {instrument!r}; expected {known}")
+            raise OptionError(f"option 'method' names {instrument!r} - give {known}")
     return {"": "tweakreg"} | pairs
+
+
+def check_tweakreg_parameters(names: Iterable[str], where: str = "tweakreg_parameters") -> None:
+    """See that tweakreg has options of these names, which have an effect on a band.
+
+    Parameters
+    ----------
+    names : iterable of str
+    where : str
+        The file that they stand in, for messages.
+
+    Raises
+    ------
+    OptionError
+        Naming the first that it has not.
+    """
+    from webbalign.steps.tweakreg_options import TweakReg
+
+    known = [option.name for option in declared(TweakReg) if option.name not in _NOT_OF_A_BAND]
+    for name in names:
+        if name in _NOT_OF_A_BAND:
+            raise OptionError(f"{name!r} has no effect here - {where} - use {_NOT_OF_A_BAND[name]}")
+        if name not in known:
+            near = did_you_mean(name, known)
+            what = f"did you mean {near[0]}?" if near else "see webbalign tweakreg --help"
+            raise OptionError(f"no option {name!r} of tweakreg - {where} - {what}")
 
 
 def method_for(method: str | Mapping[str, str], instrument: str) -> str:

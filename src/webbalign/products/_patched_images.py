@@ -100,7 +100,9 @@ def _patched_tree(content: bytes, name: str, renewal: Renewal) -> bytes:
     try:
         return patched_asdf(content, changes | corrected, removed, inserted)
     except ValueError as error:
-        raise InputError(name, f"its ASDF extension cannot be changed ({error})") from None
+        raise InputError(
+            name, f"an ASDF extension that cannot be changed ({error})", "a file that jwst wrote"
+        ) from None
 
 
 def _corrected_steps(wcs: WCS, had_one: bool) -> tuple[dict[TreePath, Any], dict[TreePath, Any]]:
@@ -158,6 +160,6 @@ def _copy_range(old: BinaryIO, new: BinaryIO, start: int, end: int) -> None:
     while start < end:
         chunk = old.read(min(1 << 20, end - start))
         if not chunk:
-            raise InputError(old.name, "is cut short", "the whole file; fetch it again")
+            raise InputError(old.name, "cut short", "the whole file (fetch it again)")
         new.write(chunk)
         start += len(chunk)

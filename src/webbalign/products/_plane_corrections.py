@@ -34,7 +34,7 @@ class Correction:
             found = f"a correction with matrix {matrix.tolist()} and shift {shift.tolist()}"
             raise InputError(None, found, "2 x 2 and 2 finite numbers")
         if not abs(np.linalg.det(matrix)) > 1e-6:
-            raise InputError(None, f"a singular correction matrix {matrix.tolist()}", "invertible")
+            raise InputError(None, f"a singular correction matrix {matrix.tolist()}", "another one")
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "shift", shift)
 

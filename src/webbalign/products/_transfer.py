@@ -85,7 +85,7 @@ class Remote:
 
         info = self._tried(ask)
         if info.get("type") == "directory":
-            raise InputError(str(self), "is a folder", "a file")
+            raise InputError(str(self), "a folder, not a file", "a file")
         size = info.get("size")
         marks = {key.lower(): str(value) for key, value in info.items() if key.lower() in _MARKS}
         return State(None if size is None else int(size), marks | {"size": str(size)})
@@ -211,11 +211,13 @@ def _has_credentials() -> bool:
     return botocore.session.get_session().get_credentials() is not None
 
 
-_EXTRA = "it after: pip install 'webbalign[cloud]'"
+_EXTRA = "pip install 'webbalign[cloud]'"
 
 
 def _not_installed(address: str, needed: str = _EXTRA) -> InputError:
-    return InputError(masked(address), "is an address, and what reads it is not installed", needed)
+    return InputError(
+        masked(address), "what reads such an address is not installed", f"it after: {needed}"
+    )
 
 
 def _is_here(error: OSError, target: Path | None) -> bool:

@@ -99,7 +99,7 @@ def read_association(path: Path, hint: str) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise InputError(path, "no such file", "an association (JSON)") from None
     except IsADirectoryError:
-        raise InputError(path, "is a folder", "an association (JSON)") from None
+        raise InputError(path, "a folder, not a file", "an association (JSON)") from None
     except (ValueError, OSError) as error:
         raise InputError(path, f"not readable as JSON ({error})", hint) from None
     if not isinstance(content, Mapping):

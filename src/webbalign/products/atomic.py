@@ -81,21 +81,21 @@ def reserve(final: str | Path) -> Path:
     """
     final = Path(final)
     if final.is_dir():
-        raise InputError(final, "is a folder", "the name of a file to write")
+        raise InputError(final, "a folder, not a file", "the name of a file to write")
     _refuse_link(final.parent / PARTIAL)
     folder = final.parent / PARTIAL / f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         _make(folder)
     except OSError as error:
-        found = f"cannot be written into ({error.strerror})"
-        raise InputError(final.parent, found, f"a folder for {final.name}") from error
+        found = f"no writing into it ({error.strerror})"
+        raise InputError(final.parent, found, f"another folder for {final.name}") from error
     return folder / final.name
 
 
 def _refuse_link(partial: Path) -> None:
     """Refuse a hidden folder that is a link: what is swept and written would lie elsewhere."""
     if partial.is_symlink():
-        raise InputError(partial, "is a link to another place", "a folder of our own; remove it")
+        raise InputError(partial, "a link to another place", "a real folder in its place, or none")
 
 
 def _make(folder: Path) -> None:
@@ -116,7 +116,7 @@ def refuse_input(path: str | Path, inputs: Iterable[str | Path]) -> None:
     """
     path = Path(path)
     if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
-        raise InputError(path, "is an input, which would be replaced", "another folder or name")
+        raise InputError(path, "an input, which would be replaced", "another folder or name")
 
 
 def named(error: OSError, temporary: str | Path, final: str | Path) -> OSError:

@@ -101,10 +101,10 @@ def record_of(path: str | Path, catalog: StarCatalog) -> Path:
     """
     name = str(catalog.meta.get("wcs_file", ""))
     if not name:
-        raise InputError(path, "does not say where the WCS of its image is (wcs_file)", _EXPECTED)
+        raise InputError(path, "no word of where the WCS of its image is (wcs_file)", _EXPECTED)
     record = local(beside(path, name))
     if not record.is_file():
-        raise InputError(path, f"names {record}, which does not exist", _EXPECTED)
+        raise InputError(path, f"{record}, which it names, does not exist", _EXPECTED)
     return record
 
 

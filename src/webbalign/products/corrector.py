@@ -242,7 +242,9 @@ def corrected_wcs(
     try:
         corrector = JWSTWCSCorrector(light, angles)
     except (ValueError, KeyError) as error:
-        raise InputError(name, f"a WCS that cannot be corrected ({error})") from None
+        raise InputError(
+            name, f"a WCS that cannot be corrected ({error})", "an image with a WCS from assign_wcs"
+        ) from None
     corrector.set_correction(matrix=correction.matrix, shift=correction.shift)
     steps = [(step.frame, deepcopy(step.transform)) for step in optics]
     moved = WCS([*steps, *corrector.wcs.pipeline[1:]], name=wcs.name)

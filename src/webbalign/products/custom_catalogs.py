@@ -40,7 +40,7 @@ def read_catfile(path: str | Path) -> dict[str, Path | None]:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         found = "no such file" if not path.exists() else f"not readable ({error})"
-        raise InputError(path, found, "a text file: image, catalog") from None
+        raise InputError(path, found, "a text file of images and their catalogs") from None
     entries: dict[str, Path | None] = {}
     for number, line in enumerate(lines, start=1):
         words = f" {line}".partition(" #")[0].split()
@@ -93,8 +93,8 @@ def custom_catalogs(
         entries = read_catfile(options.catfile.strip())
         names = {image.name for image in images}
         if entries and not names & set(entries):
-            found = f"names none of the {len(names)} images (but {', '.join(sorted(entries)[:3])})"
-            raise InputError(options.catfile, found, f"{sorted(names)[0]} and so on")
+            found = f"none of the {len(names)} images in it (but {', '.join(sorted(entries)[:3])})"
+            raise InputError(options.catfile, found, f"their names, {sorted(names)[0]} and so on")
         for name in sorted(set(entries) - names):
             log.warning("%s: %s is none of the images", options.catfile, name)
     else:

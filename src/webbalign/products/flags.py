@@ -39,7 +39,7 @@ def interpret_bits(flags: str | int | None, option: str = "bad_bits") -> int:
         bits = interpret_bit_flags(flags, flag_name_map=pixel)
     except (InvalidBitFlag, KeyError, ValueError, TypeError, AttributeError) as error:
         raise OptionError(
-            f"option {option!r} is {flags!r}: {error}; expected names such as DO_NOT_USE, OUTLIER "
+            f"option {option!r} is {flags!r}: {error} - give names such as DO_NOT_USE, OUTLIER "
             "or their numbers, joined by commas"
         ) from None
     # "~" gives a negative number: all bits but these

@@ -45,7 +45,7 @@ TIMEOUT = 30.0  # s
 # s between the attempts: a service that restarts is back after some seconds
 WAITS = (1.0, 3.0)
 
-_HINT = "a CSV table of stars; without the service, give a file to abs_refcat"
+_HINT = "a file to abs_refcat, or try again later"
 _COUNT = re.compile(r"^#\s*Number of objects found:\s*(\d+)", re.MULTILINE | re.IGNORECASE)
 
 

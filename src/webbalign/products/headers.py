@@ -97,10 +97,10 @@ def _read(path: Path, mtime: int, size: int) -> ExposureHeader:
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise InputError(path, f"not readable as FITS ({error})", expected) from None
     if science is None:
-        raise InputError(path, "has no SCI extension", expected)
+        raise InputError(path, "no SCI extension", expected)
     # (the size of a compressed file says nothing; a cut one fails when it is unpacked)
     if path.suffix != ".gz" and last["datLoc"] + last["datSpan"] > size:
-        raise InputError(path, f"is cut short ({size} bytes)", "the whole file; fetch it again")
+        raise InputError(path, f"cut short ({size} bytes)", "the whole file (fetch it again)")
     axes = [int(science.get(f"NAXIS{i}", 0)) for i in range(1, int(science["NAXIS"]) + 1)]
     if len(axes) != 3:
         found = f"SCI has {len(axes)} dimensions ({' x '.join(map(str, axes)) or 'empty'})"

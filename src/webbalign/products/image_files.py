@@ -144,13 +144,13 @@ def _opened(path: Path) -> fits.HDUList:
     # (the size of a compressed file says nothing; a cut one fails when it is unpacked)
     if path.suffix != ".gz" and (last["datLoc"] + last["datSpan"] > size or size % _BLOCK):
         hdulist.close()
-        raise InputError(path, f"is cut short ({size} bytes)", "the whole file; fetch it again")
+        raise InputError(path, f"cut short ({size} bytes)", "the whole file (fetch it again)")
     return hdulist
 
 
 def _info(path: Path, hdulist: fits.HDUList, *, with_wcs: bool = True) -> ImageInfo:
     if "SCI" not in hdulist:
-        raise InputError(path, "has no SCI extension", _EXPECTED)
+        raise InputError(path, "no SCI extension", _EXPECTED)
     science = hdulist["SCI"].header
     axes = [int(science[f"NAXIS{axis + 1}"]) for axis in range(int(science["NAXIS"]))]
     if len(axes) != 2 or min(axes) < 1:
@@ -159,7 +159,7 @@ def _info(path: Path, hdulist: fits.HDUList, *, with_wcs: bool = True) -> ImageI
     header = hdulist[0].header
     meta = asdf_tree(path, hdulist).get("meta", {})
     if not isinstance(meta, Mapping):
-        raise InputError(path, "its ASDF extension has something else for meta", _EXPECTED)
+        raise InputError(path, "something else for meta in its ASDF extension", _EXPECTED)
     known = {name: _text(header.get(keyword)) for name, keyword in _KEYWORDS.items()}
     return ImageInfo(
         name=path.name,
@@ -201,14 +201,14 @@ def asdf_tree(path: Path, hdulist: fits.HDUList) -> Mapping[str, Any]:
         If there is no ASDF extension, or it cannot be read.
     """
     if "ASDF" not in hdulist:
-        raise InputError(path, "has no ASDF extension, and so no WCS", _EXPECTED)
+        raise InputError(path, "no ASDF extension, and so no WCS", _EXPECTED)
     try:
         stored = hdulist["ASDF"].data["ASDF_METADATA"].tobytes()
         with quiet_schema_warnings():
             return asdf.open(io.BytesIO(stored), lazy_tree=True).tree
     except Exception as error:  # a YAML, a schema, a block: whatever is wrong with it
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(path, f"its ASDF extension is not readable ({words})") from None
+        raise InputError(path, f"its ASDF extension is not readable ({words})", _EXPECTED) from None
 
 
 def _some_wcs(name: object, wcs: Any) -> WCS:
@@ -251,7 +251,7 @@ def _from_model(model: JwstDataModel) -> StarImage:
 def _model_info(model: JwstDataModel) -> ImageInfo:
     name = model.meta.filename or "the image"
     if model.data is None or model.data.ndim != 2:
-        raise InputError(name, "has no 2-D SCI array", _EXPECTED)
+        raise InputError(name, "no 2-D SCI array", _EXPECTED)
     meta = model.meta.instance
     parts = meta.get("observation") or {}
     instrument = meta.get("instrument") or {}

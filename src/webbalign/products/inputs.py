@@ -29,7 +29,9 @@ def require_file(path: str | Path, expected: str) -> Path:
     """
     path = local(path)
     if not path.is_file():
-        raise InputError(path, "is a folder" if path.is_dir() else "no such file", expected)
+        raise InputError(
+            path, "a folder, not a file" if path.is_dir() else "no such file", expected
+        )
     return path
 
 

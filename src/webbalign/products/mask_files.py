@@ -137,7 +137,7 @@ def _image(source: str | Path | ArrayLike) -> tuple[ArrayLike, str]:
                     return np.array(hdu.data, dtype=np.float64), Path(source).name
     except (OSError, TypeError, ValueError) as error:
         raise InputError(source, f"not readable as FITS ({error})", "an image") from None
-    raise InputError(source, "holds no image", "a FITS image")
+    raise InputError(source, "no image in it", "a FITS image")
 
 
 def _facts_of(like: str | Path) -> dict[str, Any]:

@@ -153,7 +153,9 @@ def opened(
     try:
         model = _read_cube(hdulist, wcs) if header else _read_arrays(path, hdulist, cubes or {})
     except (OSError, TypeError, ValueError) as error:
-        raise InputError(path, f"not readable as CubeModel ({error})") from None
+        raise InputError(
+            path, f"not readable as CubeModel ({error})", "a cube of integrations"
+        ) from None
     for name, cube in (cubes or {}).items():
         setattr(model, name, cube)
     _use_byte_order_of_machine(model)
@@ -254,7 +256,7 @@ def _summed_variance(model: CubeModel) -> np.ndarray:
     parts = [getattr(model, name) for name in VARIANCES if has_variance(model, name)]
     if not parts:
         found = "no ERR array that fits SCI and holds a positive value, and no VAR_* to replace it"
-        raise InputError(model.meta.filename, found, "errors")
+        raise InputError(model.meta.filename, found, "an exposure with errors")
     return np.asarray(np.sum(parts, axis=0, dtype=np.float64))
 
 
@@ -315,9 +317,9 @@ def open_image(source: str | Path | ImageModel) -> ImageModel:
         try:
             model = new_model(ImageModel, str(path))
         except (OSError, TypeError, ValueError) as error:
-            raise InputError(path, f"not readable as an image ({error})") from None
+            raise InputError(path, f"not readable as an image ({error})", "a 2-D image") from None
     if model.data is None or model.data.ndim != 2:
-        raise InputError(path, "has no 2-D SCI array", "an image")
+        raise InputError(path, "no 2-D SCI array", "an image")
     return model
 
 
@@ -424,7 +426,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise InputError if a product exists that may not be replaced."""
     if not overwrite and path.exists():
         raise InputError(
-            path, "exists already", "another --output-dir, or leave --no-overwrite out"
+            path, "exists already", "another --output-dir, or leave out --no-overwrite"
         )
 
 

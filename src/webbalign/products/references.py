@@ -152,7 +152,7 @@ def read_psfmask(source: str | Path | JwstDataModel, convention: str = "weight")
         name = path.name
         values, corner = _read(path)
     if values is None:
-        raise InputError(name, "has no SCI image", "a 2-D mask")
+        raise InputError(name, "no SCI image", "a 2-D mask")
     weight = to_weight(values, convention, name=str(name))
     return PsfMask(weight, str(name), "override", convention, mask_centre(weight), corner)
 
@@ -171,7 +171,7 @@ def _read(path: Path) -> tuple[NDArray, tuple[int, int] | None]:
         with fits.open(path) as hdulist:
             if "SCI" not in hdulist or hdulist["SCI"].data is None:
                 found = ", ".join(hdu.name for hdu in hdulist)
-                raise InputError(path, f"has no SCI image ({found})", "a PSFMASK file")
+                raise InputError(path, f"no SCI image ({found})", "a PSFMASK file")
             header = hdulist[0].header
             corner = _corner(header.get("SUBSTRT1"), header.get("SUBSTRT2"))
             return np.array(hdulist["SCI"].data, dtype=np.float64), corner

@@ -224,7 +224,8 @@ def _download(remote: Remote, final: Path, state: State) -> None:
             temporary.write_text(without_access(remote.address), encoding="utf-8")
     except OSError as error:
         words = error.strerror or type(error).__name__
-        raise InputError(folder(), f"{final.name} cannot be written ({words})", "room") from None
+        found = f"{final.name} cannot be written ({words})"
+        raise InputError(folder(), found, "it room, or another XDG_CACHE_HOME") from None
     size, seconds = final.stat().st_size / 1e6, time.monotonic() - begun
     log.info("fetched %s: %.1f MB in %.1f s", remote, size, seconds)
 

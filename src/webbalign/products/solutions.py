@@ -159,8 +159,10 @@ def _image(path: Path, table: Table, number: int) -> SolvedImage:
     try:
         correction = Correction(row["matrix"], np.array([row["xshift"], row["yshift"]]))
         plane = TangentPlane(row["axes"])
+    except InputError as error:
+        raise InputError(path, f"{where}: {error.found}", error.expected) from None
     except ValueError as error:
-        raise InputError(path, f"{where}: {error}") from None
+        raise InputError(path, f"{where}: {error}", _EXPECTED) from None
     return SolvedImage(
         filename=row["filename"],
         group_id=row["group_id"],

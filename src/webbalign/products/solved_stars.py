@@ -293,7 +293,7 @@ def read_solved_stars(path: str | Path) -> SolvedStars:
     except Exception as error:  # a YAML, a schema, a key, a block: whatever is wrong with it
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(path, f"not readable ({words})", _EXPECTED) from None
-    raise InputError(path, f"is of version {version}", f"version {_VERSION}")
+    raise InputError(path, f"version {version}", f"version {_VERSION}")
 
 
 def _stars_in(tree: Any) -> SolvedStars:

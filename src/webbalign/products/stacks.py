@@ -113,7 +113,7 @@ def stack_grid(infos: Sequence[ImageInfo], options: Stacking | None = None) -> S
         If there is no image, or one has no WCS of a JWST image.
     """
     if not infos:
-        raise InputError(None, "no images", "one at least")
+        raise InputError(None, "no images", "at least one")
     options = options or Stacking()
     planes = [image_plane(i.wcs, i.wcsinfo, i.shape, i.name) for i in infos]
     corners = np.concatenate([p.plane.to_sky(p.outline) for p in planes])
@@ -193,7 +193,7 @@ def stack_images(
         If an image cannot be read or has no WCS.
     """
     if not sources:
-        raise InputError(name, "no images to stack", "one at least")
+        raise InputError(name, "no images to stack", "at least one")
     options = options or Stacking()
     bits = interpret_bits(options.stack_bad_bits, "stack_bad_bits")
     infos = [read_info(source) for source in sources]

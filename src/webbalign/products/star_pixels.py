@@ -139,7 +139,7 @@ class _science:
             raise InputError(self.path, f"not readable as FITS ({error})", _EXPECTED) from None
         if science is None or len(science.shape) != 2:
             self.file.close()
-            raise InputError(self.path, "has no 2-D SCI extension", _EXPECTED)
+            raise InputError(self.path, "no 2-D SCI extension", _EXPECTED)
         return science, science.shape
 
     def __exit__(self, *_: object) -> None:

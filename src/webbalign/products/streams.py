@@ -101,8 +101,8 @@ class QuadWriter:
         free = shutil.disk_usage(self.path.parent).free
         if need > 0.95 * free:
             raise WebbalignError(
-                f"{self.path}: needs {need / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; "
-                "choose another --output-dir, --align-refs.align-to first, "
+                f"{need / 1e9:.1f} GB are needed, but only {free / 1e9:.1f} GB are free - "
+                f"{self.path} - give another --output-dir, --align-refs.align-to first, "
                 "or --no-align-refs.save-psfalign"
             )
 

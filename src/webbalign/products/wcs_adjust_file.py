@@ -158,7 +158,9 @@ def _entry(path: Path, text: str, table: Any) -> VisitCorrection:
             _numbers(path, text, table, "shift", (2,), np.zeros(2)),
         )
     except InputError as error:
-        raise error if error.name else InputError(path, f"{text}: {error}") from None
+        if error.name:
+            raise
+        raise InputError(path, f"{text}: {error.found}", error.expected) from None
     reference = _numbers(path, text, table, "reference", (2,), np.full(2, np.nan))
     return VisitCorrection(
         key=key,

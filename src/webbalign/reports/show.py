@@ -57,7 +57,7 @@ def save_product_picture(
     suffix = target.suffix.lower().lstrip(".")
     if suffix not in known:
         raise OptionError(
-            f"option 'save': {target.name} has no suffix of a picture; expected .png, .pdf or .svg"
+            f"option 'save': {target.name} has no suffix of a picture - give .png, .pdf or .svg"
         )
     refuse_input(target, [path])
     with atomic_path(target) as temporary:
@@ -193,7 +193,7 @@ def _read(path: Path, plane: tuple[int, ...] | None) -> Product:
     try:
         with fits.open(path, memmap=False) as hdulist:
             if "SCI" not in hdulist:
-                raise InputError(path, "has no SCI extension", _EXPECTED)
+                raise InputError(path, "no SCI extension", _EXPECTED)
             shape = hdulist["SCI"].shape
             arrays = [
                 _plane(hdulist[name], shape, plane) if name in hdulist else None
@@ -233,8 +233,9 @@ def _check_plane(plane: tuple[int, ...], cube: tuple[int, ...]) -> None:
     inside = len(plane) == len(cube) and all(p < n for p, n in zip(plane, cube, strict=True))
     if not inside:
         sizes = " x ".join(map(str, cube))
-        found = f"the product has {sizes} images" if cube else "the product is a single image"
-        raise OptionError(f"option 'plane' is {','.join(map(str, plane))}; {found}")
+        single = "none: the product is a single image"
+        need = f"a plane of {sizes}, counted from 0" if cube else single
+        raise OptionError(f"option 'plane' is {','.join(map(str, plane))} - give {need}")
 
 
 def _describe(shape: tuple[int, ...], plane: tuple[int, ...] | None) -> str:

@@ -239,8 +239,7 @@ def settings_of(names: Iterable[str]) -> dict[str, list[tuple[Band, ...]]]:
     unknown = [name for name in wanted if name not in BANDS]
     if unknown or not wanted or len(set(wanted)) < len(wanted):
         raise OptionError(
-            f"option 'bands' is {','.join(wanted)!r}; "
-            f"expected some of {', '.join(BANDS)}, each once"
+            f"option 'bands' is {','.join(wanted)!r} - give some of {', '.join(BANDS)}, each once"
         )
     bands = [BANDS[name] for name in wanted]
     short = [band for band in bands if band.channel == "short"]

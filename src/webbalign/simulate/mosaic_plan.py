@@ -126,7 +126,9 @@ def plan_mosaic(options: MosaicSimulation) -> list[Frame]:
         settings = [tuple(band for band in pair if cameras[band.name]) for pair in settings]
         frames += _instrument_frames(instrument, settings, cameras, options, len(frames))
     if not frames:
-        raise OptionError("option 'detectors' names none that sees one of the bands")
+        raise OptionError(
+            "option 'detectors' names none that sees one of the bands - give one that does"
+        )
     return frames
 
 
@@ -138,12 +140,12 @@ def _check(options: MosaicSimulation) -> None:
     ]
     if unknown:
         raise OptionError(
-            f"option 'detectors' names {', '.join(unknown)}; expected {', '.join(APERTURES)}"
+            f"option 'detectors' names {', '.join(unknown)} - give some of {', '.join(APERTURES)}"
         )
     for name in ("magnitudes", "pointing_error"):
         low, high = getattr(options, name)
         if not low <= high:
-            raise OptionError(f"option {name!r} is {low}, {high}; expected them to increase")
+            raise OptionError(f"option {name!r} is {low}, {high} - give the lower number first")
 
 
 def _cameras(band: Band, options: MosaicSimulation) -> list[Camera]:

@@ -55,8 +55,9 @@ def cut(runtime: Runtime, npsfs: int, npix: int) -> Cut:
     least = base + at_once * (fixed + npix * IN_FIT)
     if runtime.memory is not None and runtime.memory < least:
         raise OptionError(
-            f"option 'memory' is {runtime.memory / 1e9:.2f} GB; {npsfs} references of {npix} pixels"
-            f" with {at_once} worker{'s' if at_once > 1 else ''} need at least {least / 1e9:.2f} GB"
+            f"option 'memory' is {runtime.memory / 1e9:.2f} GB, too little for {npsfs} references "
+            f"of {npix} pixels with {at_once} worker{'s' if at_once > 1 else ''} - give at least "
+            f"{least / 1e9:.2f} GB"
         )
     share = ((runtime.memory or _half_of_machine()) - base) / at_once - fixed
     whole = npsfs * npix * (KEPT + IN_MATRIX)

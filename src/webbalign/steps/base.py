@@ -178,7 +178,7 @@ class WebbStep(Step):
     @classmethod
     def _profile(cls, name: str) -> Mapping[str, Any]:
         if name != "default" and name not in PROFILES:
-            raise OptionError(f"option 'profile' is {name!r}; expected {' | '.join(PROFILES)}")
+            raise OptionError(f"option 'profile' is {name!r} - give {' | '.join(PROFILES)}")
         return cls.profiles.get(name, {})
 
     # CRDS ----------------------------------------------------------------------------------------
