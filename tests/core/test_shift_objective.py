@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from webbalign.core._shift_objective import CellInterpolant, SquaredImage, cross_sum
+from webbalign.core._shift_objective import (
+    CellInterpolant,
+    SquaredImage,
+    conjugate_spectrum,
+    cross_sum,
+)
 from webbalign.core.fourier import Shifter
 
 # all combinations of even and odd, where the Nyquist frequency is treated apart
@@ -20,7 +25,7 @@ def images(shape):
 def functions(shape):
     science, psf, weight = images(shape)
     spectrum = scipy.fft.rfft2(science)
-    cross = cross_sum(scipy.fft.rfft2(weight * psf).conj(), spectrum, shape)
+    cross = cross_sum(conjugate_spectrum(weight * psf), spectrum, shape)
     return cross, SquaredImage(spectrum, shape).summed(weight)
 
 

@@ -40,12 +40,17 @@ class Holes:
         self._lost = lost
         self.count = np.array([np.count_nonzero(lost[k]) for k in visit(lost)], np.int64)
 
-    def parts(self) -> Iterator[tuple[slice, Bools]]:
-        """Yield those chunks of pixels in which there are some, and where they are (nrefs, n)."""
+    def parts(self) -> Iterator[tuple[slice, NDArray[np.intp], Bools]]:
+        """Yield the chunks of pixels in which there are some, and where they are.
+
+        That is, the n pixels of the chunk that some reference lacks, and which references do
+        (nrefs, n): in most pixels none does.
+        """
         for part in chunks(self._lost.shape[1]):
             lost = columns_in(self._lost, part)
-            if lost.any():
-                yield part, lost
+            where = np.flatnonzero(lost.any(axis=0))
+            if len(where):
+                yield part, where, lost[:, where]
 
     def of(self, index: int) -> Bools:
         """Return the bad pixels (npix,) of one reference."""
@@ -90,14 +95,14 @@ def fill_by_common(images: Floats, holes: Holes, good: Bools) -> None:
         contrast[k] = np.sqrt(max(square - means[k] ** 2, 0.0)) or 1.0
     # the holes are 0: what they would add to the sums of (image - mean) / contrast is taken out
     inverse, ratios = 1 / contrast, means / contrast
-    for part, lost in holes.parts():
+    for part, where, lost in holes.parts():
         rows, columns = np.nonzero(lost)
-        width = lost.shape[1]
+        width = len(where)
         known = len(images) - np.bincount(columns, minlength=width)
         excess = ratios.sum() - np.bincount(columns, ratios[rows], minlength=width)
-        common = (inverse @ columns_in(images, part) - excess) / np.maximum(known, 1)
+        common = (inverse @ columns_in(images, part)[:, where] - excess) / np.maximum(known, 1)
         filled = means[rows] + contrast[rows] * common[columns]
-        put_in_columns(images, part, (rows, columns), filled)
+        put_in_columns(images, part, (rows, where[columns]), filled)
 
 
 def fill_by_regression(images: Floats, gram: Floats, holes: Holes, good: Bools) -> Floats:
@@ -115,16 +120,16 @@ def fill_by_regression(images: Floats, gram: Floats, holes: Holes, good: Bools) 
     regression = -precision / np.diag(precision)[:, None]
     np.fill_diagonal(regression, 0.0)
     cross = np.zeros_like(gram)
-    for part, lost in holes.parts():
+    for part, where, lost in holes.parts():
         # pixels first: those of a hole are taken out as whole rows
-        before = np.ascontiguousarray(columns_in(images, part).T)
+        before = np.ascontiguousarray(columns_in(images, part)[:, where].T)
         after = before
         for _ in range(REPAIR_SWEEPS):
             after = _predicted(after, regression, lost)
         change = after - before
         shift += change.sum(axis=0)
         rows, columns = np.nonzero(lost)
-        put_in_columns(images, part, (rows, columns), after.T[lost])
+        put_in_columns(images, part, (rows, where[columns]), after.T[lost])
         after += before
         after /= 2
         _add_products(cross, change, after, lost)

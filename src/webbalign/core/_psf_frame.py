@@ -6,10 +6,10 @@ import copy
 from functools import cached_property
 
 import numpy as np
-import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from webbalign.core._shift_noise import ScoreMoments, score_moments
+from webbalign.core._shift_objective import conjugate_spectrum
 from webbalign.core.cubes import fill_bad_pixels
 from webbalign.core.errors import InputError
 
@@ -73,8 +73,8 @@ class PsfFrame:
     def _set_image(self, image: Array, weight2: Array) -> None:
         self.image = image
         weighted = weight2 * image
-        #: complex conjugate of the half spectrum of w^2 T
-        self.spectrum = scipy.fft.rfft2(weighted, workers=1).conj()
+        #: of w^2 T
+        self.spectrum = conjugate_spectrum(weighted)
         self.energy = float(np.vdot(weighted, image))
 
     @cached_property

@@ -6,6 +6,7 @@ and J = (d mu/d dx, d mu/d dy, mu / flux_ratio) its derivatives.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from webbalign.core._shift_objective import cross_sum
+from webbalign.core._shift_objective import conjugate_spectrum, cross_sum
 from webbalign.core.fourier import nearest_taps, real_inverse, shift_phases, shift_positive
 
 __all__ = [
@@ -219,15 +220,23 @@ class ScienceNoise:
 
     def at(self, pixels: NDArray[np.int32], dx: float, dy: float) -> Array:
         """Return :func:`~webbalign.core.fourier.shift_variance` at some pixels (flat indices)."""
-        ny, nx = self._variance.shape
-        rows, columns = np.divmod(pixels, nx)
+        nx = self._variance.shape[1]
+        edge, wide = self._edge, nx + 2 * self._edge
+        # beyond its edges the variance is that of the edge
+        places = pixels + (pixels // nx + edge) * (2 * edge) + (edge * nx + edge)
         total = np.zeros(pixels.size)
-        for j, share_y in nearest_taps(dy):
-            line = np.clip(rows - j, 0, ny - 1) * nx
-            for i, share_x in nearest_taps(dx):
-                place = line + np.clip(columns - i, 0, nx - 1)
-                total += (share_x * share_y) * self._variance.ravel()[place]
+        for j, share_y in nearest_taps(min(max(dy, -self._limit - 1), self._limit + 1)):
+            for i, share_x in nearest_taps(min(max(dx, -self._limit - 1), self._limit + 1)):
+                total += (share_x * share_y) * self._continued[places - (j * wide + i)]
         return total
+
+    @property
+    def _edge(self) -> int:
+        return self._limit + 2
+
+    @cached_property
+    def _continued(self) -> Array:
+        return np.pad(self._variance, self._edge, mode="edge").ravel()
 
     def products(self, variance: Array, dx: float, dy: float) -> tuple[float, float]:
         """Return sum(w^4 v v_S,d) and sum(w^4 v_S,d^2), the shift rounded to whole pixels."""
@@ -241,7 +250,7 @@ class ScienceNoise:
     @cached_property
     def _sums(self) -> Array:
         """sum(w^2 v_S,d) at whole-pixel shifts, two px more than the limit."""
-        weight2 = scipy.fft.rfft2(self._weight2, workers=1).conj()
+        weight2 = conjugate_spectrum(self._weight2)
         variance = scipy.fft.rfft2(self._variance, workers=1)
         shape = (self._variance.shape[0], self._variance.shape[1])
         return cross_sum(weight2, variance, shape).on_whole_pixels(self._limit + 2)
@@ -297,8 +306,8 @@ def _clean(sums: tuple[Array, Array], own: float) -> Array:
     """Return sum(w^4 v G G^T) for an image without its noise, never negative."""
     matrix, noise = sums
     clean = matrix - np.diag(own * noise)
-    # leading minors: only what is left of a faint image may fail
-    if clean[0, 0] > 0 and np.linalg.det(clean[:2, :2]) > 0 and np.linalg.det(clean) > 0:
+    with contextlib.suppress(np.linalg.LinAlgError):
+        np.linalg.cholesky(clean)  # only what is left of a faint image may fail
         return clean
     scale = np.sqrt(np.maximum(np.diag(matrix), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(clean / np.outer(scale, scale))

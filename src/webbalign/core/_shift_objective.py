@@ -13,6 +13,7 @@ Both are therefore known exactly at any shift, without another transform.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from webbalign.core.fourier import real_inverse
 
-__all__ = ["CellInterpolant", "SquaredImage", "TrigPolynomial", "cross_sum"]
+__all__ = ["CellInterpolant", "SquaredImage", "TrigPolynomial", "conjugate_spectrum", "cross_sum"]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -31,6 +32,7 @@ Complex = NDArray[np.complex128]
 # error.
 _NODES = 22
 _CELL = 0.75
+_NUMBERS = np.arange(float(_NODES))
 
 
 class TrigPolynomial:
@@ -136,24 +138,34 @@ def _frequencies(ny: int, nx: int) -> tuple[Array, Array]:
     return 2 * np.pi * scipy.fft.rfftfreq(nx), 2 * np.pi * scipy.fft.fftfreq(ny)
 
 
+def conjugate_spectrum(image: Array) -> Complex:
+    """Return the conjugate half spectrum (ny, nx // 2 + 1) of an image, scaled for its sums.
+
+    It serves the sums with many others.
+    """
+    ny, nx = image.shape
+    spectrum: Complex = scipy.fft.rfft2(image, workers=1).conj()
+    # the half spectrum stands for both signs of kx, but for 0 and Nyquist
+    spectrum *= 1 / (ny * nx)
+    spectrum[:, 1 : (nx + 1) // 2] *= 2
+    return spectrum
+
+
 def cross_sum(weighted: Complex, science: Complex, shape: tuple[int, int]) -> TrigPolynomial:
     """Return sum(U S_d) as a function of the shift d.
 
     Parameters
     ----------
     weighted : numpy.ndarray
-        Complex conjugate of the half spectrum of U, (ny, nx // 2 + 1).
+        :func:`conjugate_spectrum` of U.
     science : numpy.ndarray
-        Half spectrum of S.
+        Half spectrum of S, (ny, nx // 2 + 1).
     shape : tuple of int
         (ny, nx).
     """
     ny, nx = shape
     kx, ky = _frequencies(ny, nx)
     coefficients = weighted * science
-    # the half spectrum stands for both signs of kx, but for 0 and Nyquist
-    coefficients *= 1 / (ny * nx)
-    coefficients[:, 1 : (nx + 1) // 2] *= 2
     nyquist = (ny // 2 if ny % 2 == 0 else None, nx // 2 if nx % 2 == 0 else None)
     return TrigPolynomial(coefficients, kx, ky, nyquist)
 
@@ -237,18 +249,19 @@ class CellInterpolant:
 
     def _basis(self, offset: float) -> Array:
         """Chebyshev polynomials at an offset from the cell's centre, and their two derivatives."""
-        angle = np.arccos(np.clip(offset / _CELL, -1.0, 1.0))
-        return (np.cos(angle * np.arange(_NODES)) @ self._orders) / _CELL ** np.arange(3)[:, None]
+        angle = math.acos(min(max(offset / _CELL, -1.0), 1.0))
+        values: Array = np.cos(angle * _NUMBERS) @ self._orders
+        return values
 
 
 @lru_cache(maxsize=1)
 def _chebyshev(count: int) -> tuple[Array, Array, Array]:
-    """Return nodes, values -> coefficients, coefficients -> those of derivatives 0, 1, 2."""
+    """Return nodes, values -> coefficients, coefficients -> those of derivatives (per px)."""
     nodes: Array = np.cos(np.pi * (np.arange(count) + 0.5) / count)
     weights = np.full((count, 1), 2 / count)
     weights[0] /= 2
     vander = np.polynomial.chebyshev.chebvander(nodes, count - 1).astype(np.float64)
     to_coefficients = weights * vander.T
     once = np.zeros((count, count))
-    once[:-1] = np.polynomial.chebyshev.chebder(np.eye(count))
+    once[:-1] = np.polynomial.chebyshev.chebder(np.eye(count)) / _CELL
     return nodes, to_coefficients, np.stack([np.eye(count), once, once @ once])

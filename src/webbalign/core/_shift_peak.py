@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,39 +92,66 @@ def _vertex(left: float, middle: float, right: float) -> float:
 
 def climb(cross: TrigPolynomial, energy: CellInterpolant, start: tuple[float, float]) -> Peak:
     """Climb to the maximum of N^2/D by Newton's method, halving steps that lead down."""
-    here = np.array(start)
-    n, e = cross.at(*here), energy.at(*here)
+    x, y = start
+    n, e = cross.at(x, y), energy.at(x, y)
     for n_iter in range(1, _MAX_ITERATIONS + 1):
-        value, gradient, hessian = _gain(n, e)
-        step = _newton_step(gradient, hessian)
-        if np.abs(step).max() < _TOLERANCE:
-            here = here + step
-            return Peak(float(here[0]), float(here[1]), n, e, n_iter, True)
+        surface = _Surface.of(n, e)
+        dx, dy = surface.newton_step()
+        if max(abs(dx), abs(dy)) < _TOLERANCE:
+            return Peak(x + dx, y + dy, n, e, n_iter, True)
         for _ in range(30):
-            n, e = cross.at(*(here + step)), energy.at(*(here + step))
+            n, e = cross.at(x + dx, y + dy), energy.at(x + dx, y + dy)
             # rounding of the sums must not hold up the last digits
-            if e[0, 0] > 0 and n[0, 0] > 0 and n[0, 0] ** 2 / e[0, 0] >= value * (1 - 1e-12):
+            if e[0, 0] > 0 and n[0, 0] > 0 and n[0, 0] ** 2 / e[0, 0] >= surface.least:
                 break
-            step = step / 2
-        here = here + step
-    return Peak(float(here[0]), float(here[1]), n, e, _MAX_ITERATIONS, False)
+            dx, dy = dx / 2, dy / 2
+        x, y = x + dx, y + dy
+    return Peak(x, y, n, e, _MAX_ITERATIONS, False)
 
 
-def _gain(n: Array, e: Array) -> tuple[float, Array, Array]:
-    """Return N^2/D with its gradient (2,) and second derivatives (2, 2), order (dx, dy)."""
-    ratio = n[0, 0] / e[0, 0]
-    dn, de = np.array([n[0, 1], n[1, 0]]), np.array([e[0, 1], e[1, 0]])
-    ddn = np.array([[n[0, 2], n[1, 1]], [n[1, 1], n[2, 0]]])
-    dde = np.array([[e[0, 2], e[1, 1]], [e[1, 1], e[2, 0]]])
-    slope = dn - ratio * de
-    gradient = 2 * ratio * dn - ratio**2 * de
-    hessian = 2 * ratio * ddn - ratio**2 * dde + 2 * np.outer(slope, slope) / e[0, 0]
-    return float(ratio * n[0, 0]), gradient, hessian
+class _Surface(NamedTuple):
+    """N^2/D at a point, with its first and second derivatives; plain numbers, for speed."""
 
+    value: float
+    x: float
+    y: float
+    xx: float
+    xy: float
+    yy: float
 
-def _newton_step(gradient: Array, hessian: Array) -> Array:
-    values, vectors = np.linalg.eigh(-hessian)
-    # uphill also where the surface is not yet curved like a peak
-    curvature = np.maximum(np.abs(values), 1e-12 * np.abs(values).max() + np.finfo(float).tiny)
-    step: Array = vectors @ ((vectors.T @ gradient) / curvature)
-    return step / max(1.0, float(np.abs(step).max()) / _LONGEST_STEP)
+    @classmethod
+    def of(cls, n: Array, e: Array) -> _Surface:
+        """Make it from N and D with their derivatives."""
+        (n0, nx, nxx), (ny, nxy, _), (nyy, _, _) = n.tolist()
+        (e0, ex, exx), (ey, exy, _), (eyy, _, _) = e.tolist()
+        ratio = n0 / e0
+        twice, square = 2 * ratio, ratio * ratio
+        slope_x, slope_y, bend = nx - ratio * ex, ny - ratio * ey, 2 / e0
+        return cls(
+            ratio * n0,
+            twice * nx - square * ex,
+            twice * ny - square * ey,
+            twice * nxx - square * exx + bend * slope_x * slope_x,
+            twice * nxy - square * exy + bend * slope_x * slope_y,
+            twice * nyy - square * eyy + bend * slope_y * slope_y,
+        )
+
+    @property
+    def least(self) -> float:
+        """What a step that does not lead down comes to, but for rounding."""
+        return self.value * (1 - 1e-12)
+
+    def newton_step(self) -> tuple[float, float]:
+        """Return the step (dx, dy), uphill also where it is not yet curved like a peak."""
+        determinant = self.xx * self.yy - self.xy * self.xy
+        if self.xx < 0 and determinant > 1e-9 * self.xx * self.yy:
+            dx = (self.xy * self.y - self.yy * self.x) / determinant
+            dy = (self.xy * self.x - self.xx * self.y) / determinant
+        else:
+            hessian = np.array([[self.xx, self.xy], [self.xy, self.yy]])
+            values, vectors = np.linalg.eigh(-hessian)
+            least = 1e-12 * np.abs(values).max() + np.finfo(float).tiny
+            along = (vectors.T @ np.array([self.x, self.y])) / np.maximum(np.abs(values), least)
+            dx, dy = (vectors @ along).tolist()
+        shorter = max(1.0, max(abs(dx), abs(dy)) / _LONGEST_STEP)
+        return dx / shorter, dy / shorter
