@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ __all__ = ["Holes", "clear", "fill_by_common", "fill_by_regression", "find_holes
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Clusters = Sequence[tuple[slice, NDArray[np.intp]]]
 
 CLUSTER = 8
 """References whose holes are filled together."""
@@ -123,16 +124,17 @@ def fill_by_regression(images: Floats, gram: Floats, holes: Holes, good: Bools) 
     for part, where, lost in holes.parts():
         # pixels first: those of a hole are taken out as whole rows
         before = np.ascontiguousarray(columns_in(images, part)[:, where].T)
-        after = before
+        after, clusters = before, list(_clusters(lost))
         for _ in range(REPAIR_SWEEPS):
-            after = _predicted(after, regression, lost)
+            after = _predicted(after, regression, lost, clusters)
         change = after - before
         shift += change.sum(axis=0)
         rows, columns = np.nonzero(lost)
         put_in_columns(images, part, (rows, where[columns]), after.T[lost])
         after += before
         after /= 2
-        _add_products(cross, change, after, lost)
+        for some, at in clusters:  # the change is 0 where nothing is lost
+            cross[some] += change[at, some].T @ after[at]
     gram += cross + cross.T
     n_pixels = np.count_nonzero(good)
     shift /= n_pixels
@@ -143,22 +145,16 @@ def fill_by_regression(images: Floats, gram: Floats, holes: Holes, good: Bools) 
     return shift
 
 
-def _predicted(pixels: Floats, regression: Floats, lost: Bools) -> Floats:
+def _predicted(pixels: Floats, regression: Floats, lost: Bools, clusters: Clusters) -> Floats:
     """Return pixels (n, nrefs), those that are lost replaced by ``pixels @ regression.T``.
 
     Few are, and most of them by several references in a row, which are those of one exposure.
     """
     filled = pixels.copy()
-    for rows, at in _clusters(lost):
+    for rows, at in clusters:
         found = pixels[at] @ regression[rows].T
         filled[at, rows] = np.where(lost[rows, at].T, found, pixels[at, rows])
     return filled
-
-
-def _add_products(total: Floats, change: Floats, pixels: Floats, lost: Bools) -> None:
-    """Add ``change.T @ pixels``, the first of which is 0 where nothing is lost."""
-    for rows, at in _clusters(lost):
-        total[rows] += change[at, rows].T @ pixels[at]
 
 
 def _clusters(lost: Bools) -> Iterator[tuple[slice, NDArray[np.intp]]]:

@@ -112,8 +112,7 @@ class SharedReferences:
 
     def frames(self, weight: np.ndarray) -> Iterator[tuple[slice, PsfFrames]]:
         """Yield them prepared for fits under a weight (ny, nx)."""
-        once = self.options.align_to != "each"  # each reference is fitted once per exposure
-        if not (once and self.keep):
+        if not self.keep:
             for rows, references in self.blocks():
                 yield rows, PsfFrames(references, weight, self.options)
             return
