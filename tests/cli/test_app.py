@@ -75,7 +75,7 @@ def test_the_nearest_help_is_named(words, hint, capsys):
         (
             FileNotFoundError(2, "No such file or directory", "x.asdf"),
             1,
-            "No such file or directory - x.asdf - give one that exists",
+            "No such file or directory - x.asdf - see that it and its folder exist",
         ),
         (
             OSError(28, "No space left on device"),

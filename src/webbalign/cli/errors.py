@@ -22,7 +22,7 @@ class ExitStatus(IntEnum):
 
 
 _REMEDIES = {
-    errno.ENOENT: "give one that exists",
+    errno.ENOENT: "see that it and its folder exist",
     errno.EACCES: "allow it (chmod), or give another",
     errno.EPERM: "allow it (chmod), or give another",
     errno.EROFS: "give a place that can be written",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,8 +94,10 @@ class Coron3Pipeline(WebbPipeline):
         self.recipes = Coron3Recipes(association, self)
         with self.mapped(expected_seconds(association, headers, self.align_refs.options)):
             self._refuse_small_memory(association, headers)
-            self._flag_elsewhere(association)
-            stack = self._stack(association)
+            with closing(self._flag_elsewhere(association)) as flagging:
+                next(flagging, None)  # those of the PSF; of them the stack is made meanwhile
+                stack = self._stack(association)
+                next(flagging, None)
             subtracted = [self._subtract(path, stack) for path in association.science]
             result = self._combine(association, subtracted)
         self.summary.files = self.written
@@ -154,8 +157,11 @@ class Coron3Pipeline(WebbPipeline):
 
     # The three stages ----------------------------------------------------------------------------
 
-    def _flag_elsewhere(self, association: Association) -> None:
-        """Let other processes flag the exposures, if there are any and nothing is needed here."""
+    def _flag_elsewhere(self, association: Association) -> Generator[None, None, None]:
+        """Let other processes flag the exposures, if there are any and nothing is needed here.
+
+        Yields when those of the PSF are done; the processes go on with the others meanwhile.
+        """
         step, runtime = self.outlier_detection, self.runtime
         if step.skip or self._has_hooks or step.save_intermediate_results or runtime.shares_memory:
             return
@@ -169,16 +175,18 @@ class Coron3Pipeline(WebbPipeline):
             if not done and not keep(place, recipe, resume=runtime.resume):
                 is_first = path == association.psf[0]
                 items.append(Flagging(path, place, recipe, is_psf, is_first))
-        progress = runtime.progress
-        progress.start("flag exposures", len(items))
-        job = FlagJob(step.options)
-        for item, count in zip(items, runtime.map(job, items), strict=True):
-            log.info("saved %s", item.place)
-            self.written.append(item.place)
-            self._flagged_elsewhere.add(item.path)
-            self._n_outliers[item.path] = count
-            progress.advance()
-        progress.done()
+        progress, counts = runtime.progress, iter(runtime.map(FlagJob(step.options), items))
+        n_psf = sum(item.is_psf for item in items)
+        self._flagged_elsewhere = {item.path for item in items}
+        for kind, some in (("PSF", items[:n_psf]), ("science", items[n_psf:])):
+            progress.start(f"flag {kind} exposures", len(some))
+            for item in some:
+                self._n_outliers[item.path] = next(counts)
+                log.info("saved %s", item.place)
+                self.written.append(item.place)
+                progress.advance()
+            progress.done()
+            yield
 
     def _stack(self, association: Association) -> Later[CubeModel]:
         """Flag and stack the PSF exposures."""

@@ -79,7 +79,7 @@ class Recipe:
         for name in _names(self.options, other.options):
             before, now = self.options.get(name, "not set"), other.options.get(name, "not set")
             if before != now:
-                found.append(f"{name} {before}, now {now}")
+                found.append(f"{name} {before or 'empty'}, now {now or 'empty'}")
         for name in _names(self.inputs, other.inputs):
             if name not in other.inputs:
                 found.append(f"input {name} taken away")
