@@ -181,10 +181,12 @@ class SparseFlags:
 
     def __init__(self, dq: NDArray[Any]) -> None:
         self._dq = dq
-        rows, columns = np.nonzero(np.pad(dq, _MARGIN, mode="edge"))
-        self._rows, self._columns = rows - _MARGIN, columns - _MARGIN
-        ny, nx = dq.shape
-        self._values = dq[np.clip(self._rows, 0, ny - 1), np.clip(self._columns, 0, nx - 1)]
+        continued = np.pad(dq, _MARGIN, mode="edge")
+        rows, columns = np.nonzero(continued)
+        self._values = continued[rows, columns]
+        # in an image with as much room again on each side, so that none is moved beyond its edge
+        self._width = dq.shape[1] + 4 * _MARGIN
+        self._places = (rows + _MARGIN) * self._width + columns + _MARGIN
         self._few = self._values.size < _FEW * dq.size
 
     def shifted(self, dx: float, dy: float, out: NDArray[Any]) -> None:
@@ -192,11 +194,9 @@ class SparseFlags:
         if not self._few or max(abs(dx), abs(dy)) > _MARGIN - 1:
             out[:] = shift_flags(self._dq, dx, dy)
             return
-        ny, nx = out.shape
-        out[:] = 0
+        (ny, nx), edge = out.shape, 2 * _MARGIN
+        wide = np.zeros((ny + 2 * edge) * self._width, self._dq.dtype)
         for j in _flag_taps(dy):
-            rows = self._rows + j
             for i in _flag_taps(dx):
-                columns = self._columns + i
-                inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
-                out[rows[inside], columns[inside]] |= self._values[inside]
+                wide[self._places + (j * self._width + i)] |= self._values
+        out[:] = wide.reshape(-1, self._width)[edge : edge + ny, edge : edge + nx]

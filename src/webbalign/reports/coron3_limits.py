@@ -116,10 +116,11 @@ def _limit_table(
             row.insert(-1, f"{throughput[index]:.2f}")
         rows.append([*row, number(flux / star, ".1e")] if star else row)
     head = ["distance", "λ/D", "elements", "before [µJy]", "combined [µJy]"]
+    note = "5-sigma limits; elements: resolution elements on the ring from which it was learned."
     if throughput is not None:
         head.insert(-1, "throughput")
+        note += " Throughput: share of a companion's light that the subtraction leaves."
     head += ["contrast"] if star else []
-    note = "5-sigma limits; elements: resolution elements on the ring from which it was learned."
     return Table("Limits at some distances", head, rows, note)
 
 
