@@ -193,6 +193,16 @@ def test_results_can_be_left_unread(pool):
     assert list(pool.map(square, [3])) == [9]
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "dask" or HAS_DASK])
+def test_what_an_error_left_in_the_middle_ends_with_the_executor(name):
+    with pytest.raises(KeyError), executor(name, WORKERS) as started:
+        results = started.map(square, range(100))
+        next(results)
+        raise KeyError
+    # though the results are still at hand, as they are in the frames of an error
+    assert list(results) == []
+
+
 def test_items_are_drawn_only_a_few_ahead(pool):
     drawn = []
 

@@ -52,6 +52,7 @@ class Executor(ABC):
         self._resources = ExitStack()
         self._depth = 0
         self._warned: dict[Any, Any] = {}
+        self._unfinished: set[Generator[Any, None, None]] = set()
 
     def __enter__(self) -> Self:
         if self._depth == 0:
@@ -72,6 +73,9 @@ class Executor(ABC):
         self._depth -= 1
         if self._depth:
             return
+        # what an exception left in the middle, while its workers can still be told
+        for outcomes in tuple(self._unfinished):
+            outcomes.close()
         if error is not None and not isinstance(error, (Exception, GeneratorExit)):
             self._abandon()
         self._resources.close()
@@ -109,12 +113,14 @@ class Executor(ABC):
 
     def _told(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[Outcome[R]]:
         outcomes = self._outcomes(Call(function), items)
+        self._unfinished.add(outcomes)
         try:
             for outcome in outcomes:
                 tell(outcome, self._warned)
                 yield outcome
         finally:
             outcomes.close()
+            self._unfinished.discard(outcomes)
 
     def _results(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         for outcome in self._told(function, items):
